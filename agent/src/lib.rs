@@ -1,0 +1,1 @@
+//! The provider's side: vault, importers, sampler, budget meter and ledger member.

@@ -1,0 +1,1 @@
+//! The consumer's side: feed, training runs, sealing and receipts.

@@ -1,0 +1,1 @@
+//! What the parties believe: evidence, endorsements and appraisal policy.

@@ -1,0 +1,1 @@
+//! The arithmetic of privacy: sampling, capacities and accountants, without a tensor library.
