@@ -1,1 +1,15 @@
-//! What the parties say: identities, contract, ledger entries and proofs, handshake, messages, sealed envelopes, the attested channel.
+//! What the parties say: identities, contracts, the ledger's entries and proofs, the handshake, messages, sealed envelopes and the attested channel.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod digest;
+mod dsse;
+mod identity;
+mod numbers;
+mod party;
+
+pub use digest::{Digest, DigestSyntax};
+pub use dsse::{ENVELOPE_SIZE_LIMIT, Envelope, EnvelopeError};
+pub use identity::{Identity, IdentityError, PartyKey, Passphrase};
+pub use numbers::{NumberSyntax, RunNumber, SequenceNumber};
+pub use party::{DatasetName, NameSyntax, PartyName, Role};
