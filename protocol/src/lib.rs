@@ -5,11 +5,17 @@
 mod digest;
 mod dsse;
 mod identity;
+mod manifest;
 mod numbers;
 mod party;
 
 pub use digest::{Digest, DigestSyntax};
 pub use dsse::{ENVELOPE_SIZE_LIMIT, Envelope, EnvelopeError};
 pub use identity::{Identity, IdentityError, PartyKey, Passphrase};
+pub use manifest::{
+    COLUMNS_LIMIT, Column, ColumnName, ColumnType, DatasetId, DatasetSchema, MANIFEST_PAYLOAD_TYPE,
+    Manifest, ManifestError, ManifestParts, ManifestVersion, PARTS_LIMIT, Part, PartFile,
+    PartNumber, RECORDS_LIMIT, SchemaError, VALUE_SIZE_LIMIT, WrappedKey,
+};
 pub use numbers::{NumberSyntax, RunNumber, SequenceNumber};
 pub use party::{DatasetName, NameSyntax, PartyName, Role};
