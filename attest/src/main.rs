@@ -1,1 +1,5 @@
-fn main(){}
+//! The program `attest`.
+
+fn main() -> std::process::ExitCode {
+    tributary_attest::cli::main()
+}

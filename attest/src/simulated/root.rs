@@ -1,0 +1,156 @@
+//! The federation's own root.
+
+use std::{fmt, fs, path::Path};
+
+use chrono::SubsecRound;
+use ed25519_dalek::SigningKey;
+use rand_core::{OsRng, TryRngCore};
+use zeroize::Zeroizing;
+
+use super::{
+    certificate::{Certificate, NAME_RULE, is_name},
+    platform::{PlatformConfig, SimulatedPlatform},
+    secret_file::{SimulatedError, io_error, key_from_pem, key_to_pem, read_text, write_new},
+};
+use crate::policy::SimulatedRootKey;
+
+/// The key pair that certifies a federation's simulated platforms, in the place of a chip maker.
+///
+/// In a folder it is two files: `root.key` (PKCS#8 PEM, for its owner only) and `root.pub` (the
+/// public key in hexadecimal, as a policy's `simulated_roots` takes it).
+pub struct SimulatedRoot {
+    key: SigningKey,
+}
+
+impl SimulatedRoot {
+    /// Draws a new root.
+    ///
+    /// # Errors
+    /// Where the system gives no random bytes.
+    pub fn generate() -> Result<Self, SimulatedError> {
+        Ok(Self {
+            key: generate_key()?,
+        })
+    }
+
+    /// The root of a seed, for reproducible tests: whoever knows the seed can certify platforms.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self {
+            key: SigningKey::from_bytes(seed),
+        }
+    }
+
+    /// What a policy names.
+    pub fn public_key(&self) -> SimulatedRootKey {
+        SimulatedRootKey::new(self.key.verifying_key().to_bytes())
+    }
+
+    /// Makes a platform with a key of its own and certifies it.
+    ///
+    /// # Errors
+    /// [`SimulatedError`] where the description is not usable or the system gives no random bytes.
+    pub fn certify(&self, config: PlatformConfig) -> Result<SimulatedPlatform, SimulatedError> {
+        let config = PlatformConfig {
+            not_before: config.not_before.trunc_subsecs(0),
+            not_after: config.not_after.trunc_subsecs(0),
+            ..config
+        };
+        check_config(&config)?;
+        let key = generate_key()?;
+        let certificate = Certificate {
+            root: self.public_key(),
+            platform_key: key.verifying_key().to_bytes(),
+            not_before: config.not_before,
+            not_after: config.not_after,
+            tcb: config.tcb,
+            chip_id: config.chip_id,
+            name: config.name,
+        };
+        let encoded = certificate.sign(&self.key);
+        Ok(SimulatedPlatform::new(key, certificate, encoded))
+    }
+
+    /// Writes `root.key` and `root.pub` into the folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`SimulatedError::Exists`] where one of them is there already, else what writing returns.
+    pub fn save(&self, folder: &Path) -> Result<(), SimulatedError> {
+        fs::create_dir_all(folder).map_err(io_error(folder, "made"))?;
+        let public = folder.join(PUBLIC_FILE);
+        if public.exists() {
+            return Err(SimulatedError::Exists { path: public });
+        }
+        write_new(&folder.join(KEY_FILE), &key_to_pem(&self.key), 0o600)?;
+        write_new(&public, &format!("{}\n", self.public_key()), 0o644)
+    }
+
+    /// Reads `root.key` from the folder.
+    ///
+    /// # Errors
+    /// [`SimulatedError`] where it cannot be read or holds no Ed25519 key.
+    pub fn load(folder: &Path) -> Result<Self, SimulatedError> {
+        let path = folder.join(KEY_FILE);
+        Ok(Self {
+            key: key_from_pem(&read_text(&path)?, &path)?,
+        })
+    }
+}
+
+impl fmt::Debug for SimulatedRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimulatedRoot")
+    }
+}
+
+impl SimulatedRootKey {
+    /// Reads a `root.pub`.
+    ///
+    /// # Errors
+    /// [`SimulatedError`] where it cannot be read or holds no key in hexadecimal.
+    pub fn load(file: &Path) -> Result<Self, SimulatedError> {
+        let text = read_text(file)?;
+        text.trim_end()
+            .parse()
+            .map_err(|error: crate::HexError| SimulatedError::Content {
+                path: file.to_owned(),
+                expected: "a simulated root's public key",
+                got: error.to_string(),
+            })
+    }
+}
+
+fn check_config(config: &PlatformConfig) -> Result<(), SimulatedError> {
+    let refuse = |what, expected, got: String| {
+        Err(SimulatedError::Platform {
+            what,
+            expected,
+            got,
+        })
+    };
+    if !is_name(&config.name) {
+        return refuse("name", NAME_RULE, format!("{:?}", config.name));
+    }
+    let chip_id = config.chip_id.as_bytes().len();
+    if chip_id < Certificate::MIN_CHIP_ID {
+        return refuse("chip id", "32 to 64 bytes", format!("{chip_id} bytes"));
+    }
+    if config.not_after <= config.not_before {
+        return refuse(
+            "end of validity",
+            "later than its start",
+            format!("{} after {}", config.not_after, config.not_before),
+        );
+    }
+    Ok(())
+}
+
+fn generate_key() -> Result<SigningKey, SimulatedError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    OsRng
+        .try_fill_bytes(&mut *seed)
+        .map_err(SimulatedError::Random)?;
+    Ok(SigningKey::from_bytes(&seed))
+}
+
+const KEY_FILE: &str = "root.key";
+const PUBLIC_FILE: &str = "root.pub";
