@@ -2,13 +2,20 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod contract;
 mod digest;
 mod dsse;
 mod identity;
 mod manifest;
 mod numbers;
 mod party;
+mod sealing_key;
 
+pub use contract::{
+    Attestation, CONTRACT_SIZE_LIMIT, CONTRACT_TYPE, Combine, Contract, ContractError, Dataset,
+    DatasetPlan, DatasetRef, Disclosure, Document, Input, Label, LedgerTerms, Loss, Metrics, Model,
+    Optimiser, Party, PartyRole, People, Pipeline, Plan, Privacy, SignedContract, Unit, Validity,
+};
 pub use digest::{Digest, DigestSyntax};
 pub use dsse::{ENVELOPE_SIZE_LIMIT, Envelope, EnvelopeError};
 pub use identity::{Identity, IdentityError, PartyKey, Passphrase};
@@ -19,3 +26,4 @@ pub use manifest::{
 };
 pub use numbers::{NumberSyntax, RunNumber, SequenceNumber};
 pub use party::{DatasetName, NameSyntax, PartyName, Role};
+pub use sealing_key::{ML_KEM_768_KEY_LENGTH, SealingKey};
