@@ -11,7 +11,7 @@ use crate::identity::{Identity, PartyKey};
 pub const ENVELOPE_SIZE_LIMIT: usize = 4 << 20;
 
 /// More signatures than any contract has parties.
-pub const SIGNATURES_LIMIT: usize = 4096;
+const SIGNATURES_LIMIT: usize = 4096;
 
 /// A payload with its type and the signatures over both.
 ///

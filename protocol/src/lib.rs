@@ -7,6 +7,7 @@ mod digest;
 mod dsse;
 mod identity;
 mod manifest;
+mod message;
 mod numbers;
 mod party;
 mod sealing_key;
@@ -23,6 +24,10 @@ pub use manifest::{
     COLUMNS_LIMIT, Column, ColumnName, ColumnType, DatasetId, DatasetSchema, MANIFEST_PAYLOAD_TYPE,
     Manifest, ManifestError, ManifestParts, ManifestVersion, PARTS_LIMIT, Part, PartFile,
     PartNumber, RECORDS_LIMIT, SchemaError, VALUE_SIZE_LIMIT, WrappedKey,
+};
+pub use message::{
+    AgentRequest, AgentResponse, BatchHeader, Joined, JoinedDataset, KeyShare, LEASE_STEPS_LIMIT,
+    REQUEST_SIZE_LIMIT, ServiceRefusal, ServiceRefusalCode,
 };
 pub use numbers::{NumberSyntax, RunNumber, SequenceNumber};
 pub use party::{DatasetName, NameSyntax, PartyName, Role};

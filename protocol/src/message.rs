@@ -201,6 +201,9 @@ mod tests {
         };
         let bytes = postcard::to_allocvec(&request).unwrap();
         assert!(bytes.len() < REQUEST_SIZE_LIMIT);
-        assert_eq!(postcard::from_bytes::<AgentRequest>(&bytes).unwrap(), request);
+        assert_eq!(
+            postcard::from_bytes::<AgentRequest>(&bytes).unwrap(),
+            request
+        );
     }
 }

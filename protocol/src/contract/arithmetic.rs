@@ -76,7 +76,12 @@ impl Contract {
 
     /// The number of records in an average batch of all datasets together, by which sums are divided.
     pub fn expected_batch_size(&self) -> f64 {
-        let records: u64 = self.document.datasets.iter().map(|dataset| dataset.records).sum();
+        let records: u64 = self
+            .document
+            .datasets
+            .iter()
+            .map(|dataset| dataset.records)
+            .sum();
         self.sampling_rate.get() * records as f64
     }
 }

@@ -95,12 +95,18 @@ impl ContractError {
     /// How to mend it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::TooLarge(_) | Self::Envelope(_) => "pass the file that `aggregator contract new` wrote",
+            Self::TooLarge(_) | Self::Envelope(_) => {
+                "pass the file that `aggregator contract new` wrote"
+            }
             Self::Json(_) => {
                 "unknown fields are refused and none may be left out: compare it with schema/contract.v1.json"
             }
-            Self::Field { .. } => "correct the field in a new contract and have every party sign it",
-            Self::Unsigned { .. } => "each of them runs `agent contract sign` (the consumer's is made by `aggregator contract new`)",
+            Self::Field { .. } => {
+                "correct the field in a new contract and have every party sign it"
+            }
+            Self::Unsigned { .. } => {
+                "each of them runs `agent contract sign` (the consumer's is made by `aggregator contract new`)"
+            }
             Self::NotYetInForce { .. } => "wait, or have a contract signed that begins earlier",
             Self::Expired { .. } => "have a new contract signed",
         }
@@ -117,7 +123,12 @@ pub(super) fn parse(payload: &[u8]) -> Result<Contract, ContractError> {
         return Err(ContractError::TooLarge(payload.len()));
     }
     let document: Document = serde_json::from_slice(payload).map_err(ContractError::Json)?;
-    expect(document.version == VERSION, "version", "1", document.version)?;
+    expect(
+        document.version == VERSION,
+        "version",
+        "1",
+        document.version,
+    )?;
     let purpose = document.purpose.trim();
     expect(
         !purpose.is_empty() && purpose.len() <= PURPOSE_LENGTH_LIMIT,
@@ -239,9 +250,17 @@ fn check_datasets(document: &Document, parties: &Parties) -> Result<(), Contract
         )?;
         // A union joins rows, so all must have the same columns; and only those that the pipeline reads leave a vault.
         let pipeline = &document.pipeline;
-        let names: Vec<&str> = dataset.columns.iter().map(|column| column.name.as_str()).collect();
+        let names: Vec<&str> = dataset
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
         expect(
-            names == [pipeline.input.column.as_str(), pipeline.label.column.as_str()],
+            names
+                == [
+                    pipeline.input.column.as_str(),
+                    pipeline.label.column.as_str(),
+                ],
             at("columns"),
             format_args!(
                 "the columns that the pipeline reads, `{}` and `{}`, in this order",
@@ -257,7 +276,10 @@ fn check_datasets(document: &Document, parties: &Parties) -> Result<(), Contract
         )?;
     }
     for (name, (role, _)) in parties {
-        let owns = document.datasets.iter().any(|dataset| &dataset.owner == name);
+        let owns = document
+            .datasets
+            .iter()
+            .any(|dataset| &dataset.owner == name);
         expect(
             *role == PartyRole::Consumer || owns,
             "datasets",
@@ -277,7 +299,12 @@ fn check_pipeline(document: &Document) -> Result<(), ContractError> {
         "a number above 0",
         input.divisor,
     )?;
-    expect(input.mean.is_finite(), "pipeline.input.mean", "a number", input.mean)?;
+    expect(
+        input.mean.is_finite(),
+        "pipeline.input.mean",
+        "a number",
+        input.mean,
+    )?;
     expect(
         input.deviation.is_finite() && input.deviation > 0.0,
         "pipeline.input.deviation",
@@ -296,7 +323,10 @@ fn check_pipeline(document: &Document) -> Result<(), ContractError> {
             unreachable!("the number of columns was checked");
         };
         expect(
-            matches!(input_column.kind, ColumnType::ImageU8 { .. } | ColumnType::U8Bytes { .. }),
+            matches!(
+                input_column.kind,
+                ColumnType::ImageU8 { .. } | ColumnType::U8Bytes { .. }
+            ),
             "pipeline.input.column",
             "a column of images or bytes",
             input_column.kind,
@@ -335,11 +365,19 @@ fn check_optimiser(optimiser: &Optimiser) -> Result<(), ContractError> {
         )
     };
     match *optimiser {
-        Optimiser::Sgd { learning_rate, momentum } => {
+        Optimiser::Sgd {
+            learning_rate,
+            momentum,
+        } => {
             positive("learning_rate", learning_rate)?;
             decay("momentum", momentum)
         }
-        Optimiser::Adam { learning_rate, beta1, beta2, epsilon } => {
+        Optimiser::Adam {
+            learning_rate,
+            beta1,
+            beta2,
+            epsilon,
+        } => {
             positive("learning_rate", learning_rate)?;
             decay("beta1", beta1)?;
             decay("beta2", beta2)?;
@@ -363,10 +401,19 @@ fn check_privacy(
     }
     Ok((
         SamplingRate::new(privacy.sampling_rate).map_err(|_| {
-            refuse("sampling_rate", "a probability above 0, at most 1", privacy.sampling_rate)
+            refuse(
+                "sampling_rate",
+                "a probability above 0, at most 1",
+                privacy.sampling_rate,
+            )
         })?,
-        NoiseMultiplier::new(privacy.noise_multiplier)
-            .map_err(|_| refuse("noise_multiplier", "a number above 0", privacy.noise_multiplier))?,
+        NoiseMultiplier::new(privacy.noise_multiplier).map_err(|_| {
+            refuse(
+                "noise_multiplier",
+                "a number above 0",
+                privacy.noise_multiplier,
+            )
+        })?,
         Delta::new(privacy.delta)
             .map_err(|_| refuse("delta", "a probability above 0, below 1", privacy.delta))?,
     ))

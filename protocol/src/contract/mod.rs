@@ -4,6 +4,8 @@ mod arithmetic;
 mod check;
 mod document;
 mod signing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,7 +32,9 @@ pub const CONTRACT_TYPE: &str = "application/vnd.tributary.contract+json";
 pub const CONTRACT_SIZE_LIMIT: usize = 1 << 20;
 
 /// Names one dataset of a contract.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct DatasetRef {
     /// The provider that holds it.
     pub owner: PartyName,
@@ -75,7 +79,9 @@ impl Contract {
 
     /// Name, role and key of every party, in the order of names.
     pub fn parties(&self) -> impl Iterator<Item = (&PartyName, PartyRole, &PartyKey)> {
-        self.parties.iter().map(|(name, (role, key))| (name, *role, key))
+        self.parties
+            .iter()
+            .map(|(name, (role, key))| (name, *role, key))
     }
 
     /// The key of a party.
@@ -85,7 +91,10 @@ impl Contract {
 
     /// The consumer's name and key.
     pub fn consumer(&self) -> (&PartyName, &PartyKey) {
-        match self.parties().find(|(_, role, _)| *role == PartyRole::Consumer) {
+        match self
+            .parties()
+            .find(|(_, role, _)| *role == PartyRole::Consumer)
+        {
             Some((name, _, key)) => (name, key),
             None => unreachable!("a contract without a consumer is not parsed"),
         }
@@ -149,7 +158,10 @@ impl Contract {
 
     /// Refuses a contract that is not yet, or no longer, in force.
     pub fn in_force(&self, now: DateTime<Utc>) -> Result<(), ContractError> {
-        let Validity { not_before, not_after } = self.document.validity;
+        let Validity {
+            not_before,
+            not_after,
+        } = self.document.validity;
         if now < not_before {
             Err(ContractError::NotYetInForce { not_before, now })
         } else if now > not_after {
