@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod batch;
 mod contract;
 mod digest;
 mod dsse;
@@ -12,6 +13,9 @@ mod numbers;
 mod party;
 mod sealing_key;
 
+pub use batch::{
+    Batch, BatchError, BatchFormat, FRAME_SIZE_LIMIT, Frame, arrow_schema, check_values,
+};
 pub use contract::{
     Attestation, CONTRACT_SIZE_LIMIT, CONTRACT_TYPE, Combine, Contract, ContractError, Dataset,
     DatasetPlan, DatasetRef, Disclosure, Document, Input, Label, LedgerTerms, Loss, Metrics, Model,
