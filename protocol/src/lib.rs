@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod authorisation;
 mod batch;
 mod contract;
 mod digest;
@@ -13,6 +14,10 @@ mod numbers;
 mod party;
 mod sealing_key;
 
+pub use authorisation::{
+    AUTHORISATION_PAYLOAD_TYPE, AUTHORISATION_SIZE_LIMIT, Authorisation, AuthorisationError,
+    AuthorisationId,
+};
 pub use batch::{
     Batch, BatchError, BatchFormat, FRAME_SIZE_LIMIT, Frame, arrow_schema, check_values,
 };
