@@ -127,6 +127,7 @@ fn naming(path: &Path, error: io::Error) -> io::Error {
 }
 
 /// A place where tests make the disk fail: `return(ENOSPC)` is a full one, any other text a broken one.
+#[cfg_attr(not(feature = "failpoints"), allow(unused_variables))]
 fn failpoint(name: &str) -> io::Result<()> {
     fail::fail_point!(name, |what| Err(injected(what.as_deref())));
     Ok(())

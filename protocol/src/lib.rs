@@ -12,6 +12,7 @@ mod manifest;
 mod message;
 mod numbers;
 mod party;
+mod party_folder;
 mod sealing_key;
 
 pub use authorisation::{
@@ -40,4 +41,5 @@ pub use message::{
 };
 pub use numbers::{NumberSyntax, RunNumber, SequenceNumber};
 pub use party::{DatasetName, NameSyntax, PartyName, Role};
+pub use party_folder::{FolderError, PartyFolder};
 pub use sealing_key::{ML_KEM_768_KEY_LENGTH, SealingKey};
