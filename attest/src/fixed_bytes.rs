@@ -114,6 +114,8 @@ macro_rules! fixed_bytes {
 pub(crate) use fixed_bytes;
 
 #[cfg(test)]
+// The macro makes public types, and here nobody outside can reach one.
+#[allow(unreachable_pub)]
 mod tests {
     fixed_bytes!(
         /// For the tests below.
@@ -125,7 +127,8 @@ mod tests {
     #[test]
     fn hexadecimal_has_one_spelling() {
         let four: Four = "00ff10a0".parse().unwrap();
-        assert_eq!(four.as_bytes(), &[0, 255, 16, 160]);
+        assert_eq!(four, Four::new([0, 255, 16, 160]));
+        assert_eq!(four.as_bytes().len(), Four::LEN);
         assert_eq!(four.to_string(), "00ff10a0");
         assert_eq!(serde_json::to_string(&four).unwrap(), "\"00ff10a0\"");
         for wrong in [

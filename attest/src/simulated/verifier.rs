@@ -125,3 +125,199 @@ fn check_validity(
         format!("now {now}, report made {}", report.issued_at),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use ed25519_dalek::SigningKey;
+
+    use super::{
+        super::certificate::{SIGNATURE, sign_with_label},
+        *,
+    };
+    use crate::{
+        ChipId, HostData, Measurement, ProductId, Refusal, ReportData, SecurityVersion,
+        SignerDigest, SimulatedRootKey, Tcb, Tee, Verdict, Vmpl, appraise,
+    };
+
+    /// What a forger who knows the formats can put together.
+    struct Forger {
+        root: SigningKey,
+        platform: SigningKey,
+        certificate: Certificate,
+        report: Report,
+        now: DateTime<Utc>,
+    }
+
+    impl Forger {
+        fn new() -> Self {
+            let now = DateTime::from_timestamp(1_795_000_000, 0).unwrap();
+            let root = SigningKey::from_bytes(&[1; 32]);
+            let platform = SigningKey::from_bytes(&[2; 32]);
+            let chip_id = ChipId::new(&[3; 32]).unwrap();
+            let tcb = Tcb::from_array([1; 4]);
+            Self {
+                certificate: Certificate {
+                    root: SimulatedRootKey::new(root.verifying_key().to_bytes()),
+                    platform_key: platform.verifying_key().to_bytes(),
+                    not_before: now - TimeDelta::days(1),
+                    not_after: now + TimeDelta::days(1),
+                    tcb,
+                    chip_id: chip_id.clone(),
+                    name: "forged".to_owned(),
+                },
+                report: Report {
+                    layout: Report::LAYOUT,
+                    vmpl: Vmpl::MOST_PRIVILEGED,
+                    debug: false,
+                    svn: SecurityVersion(0),
+                    issued_at: now,
+                    product_id: ProductId::new([0; 16]),
+                    measurement: Measurement::of_bytes(b"program"),
+                    signer: SignerDigest::new([0; 48]),
+                    host_data: HostData::new([0; 32]),
+                    report_data: ReportData::new([4; 64]),
+                    tcb,
+                    chip_id,
+                },
+                root,
+                platform,
+                now,
+            }
+        }
+
+        fn present(&self, report: Vec<u8>, certificate: Vec<u8>) -> Result<Verdict, Refusal> {
+            let root = SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes();
+            let policy = Policy::simulated(
+                SimulatedRootKey::new(root),
+                [Measurement::of_bytes(b"program")],
+            );
+            let evidence = Evidence::new(Tee::Simulated, report, vec![certificate]).unwrap();
+            appraise(&policy, &evidence, &ReportData::new([4; 64]), self.now)
+        }
+
+        fn signed(&self) -> Result<Verdict, Refusal> {
+            let certificate = self.certificate.sign(&self.root);
+            self.present(self.report.sign(&self.platform), certificate)
+        }
+    }
+
+    /// Makes one change to what is otherwise accepted, and expects the named check to refuse it.
+    fn check(name: CheckName, change: impl FnOnce(&mut Forger)) {
+        let mut forger = Forger::new();
+        forger.signed().unwrap();
+        change(&mut forger);
+        assert_eq!(forger.signed().unwrap_err().check(), name);
+    }
+
+    #[test]
+    fn a_certificate_that_names_the_root_but_is_signed_by_another_is_refused() {
+        check(CheckName::Certificate, |f| {
+            f.root = SigningKey::from_bytes(&[9; 32])
+        });
+    }
+
+    #[test]
+    fn a_platform_that_certifies_itself_is_refused() {
+        check(CheckName::Root, |f| {
+            f.root = SigningKey::from_bytes(&[2; 32]);
+            f.certificate.root = SimulatedRootKey::new(f.root.verifying_key().to_bytes());
+        });
+    }
+
+    #[test]
+    fn a_report_signed_by_a_key_that_is_not_certified_is_refused() {
+        check(CheckName::ReportSignature, |f| {
+            f.platform = SigningKey::from_bytes(&[9; 32])
+        });
+    }
+
+    #[test]
+    fn a_report_signed_by_the_root_itself_is_refused() {
+        check(CheckName::ReportSignature, |f| {
+            f.platform = SigningKey::from_bytes(&[1; 32])
+        });
+    }
+
+    #[test]
+    fn a_platform_key_of_small_order_is_refused() {
+        // With the neutral element as key, lenient verification takes one signature for any report.
+        let mut forger = Forger::new();
+        forger.certificate.platform_key = [0; 32];
+        forger.certificate.platform_key[0] = 1;
+        let mut report = forger.report.sign(&forger.platform);
+        let signature = report.len() - SIGNATURE..;
+        report[signature].copy_from_slice(&{
+            let mut neutral = [0; SIGNATURE];
+            neutral[0] = 1;
+            neutral
+        });
+        let certificate = forger.certificate.sign(&forger.root);
+        let refusal = forger.present(report, certificate).unwrap_err();
+        assert_eq!(refusal.check(), CheckName::ReportSignature);
+    }
+
+    #[test]
+    fn a_report_that_states_another_chip_or_firmware_than_the_certificate_is_refused() {
+        check(CheckName::PlatformBinding, |f| {
+            f.report.chip_id = ChipId::new(&[8; 32]).unwrap()
+        });
+        check(CheckName::PlatformBinding, |f| {
+            f.report.tcb = Tcb::from_array([1, 1, 1, 2])
+        });
+        check(CheckName::PlatformBinding, |f| {
+            f.certificate.tcb = Tcb::from_array([0, 1, 1, 1])
+        });
+    }
+
+    #[test]
+    fn a_signature_without_its_label_is_refused() {
+        use ed25519_dalek::Signer;
+        let forger = Forger::new();
+        let resign = |mut bytes: Vec<u8>, key: &SigningKey, label: &[u8]| {
+            bytes.truncate(bytes.len() - SIGNATURE);
+            let signature = key.sign(&[label, &bytes].concat()).to_bytes();
+            bytes.extend_from_slice(&signature);
+            bytes
+        };
+        let report = forger.report.sign(&forger.platform);
+        let certificate = forger.certificate.sign(&forger.root);
+        for label in [
+            b"".as_slice(),
+            b"tributary simulated platform certificate v1\0",
+        ] {
+            let unlabelled = resign(report.clone(), &forger.platform, label);
+            let refusal = forger.present(unlabelled, certificate.clone()).unwrap_err();
+            assert_eq!(refusal.check(), CheckName::ReportSignature);
+        }
+        for label in [b"".as_slice(), b"tributary simulated report v1\0"] {
+            let unlabelled = resign(certificate.clone(), &forger.root, label);
+            let refusal = forger.present(report.clone(), unlabelled).unwrap_err();
+            assert_eq!(refusal.check(), CheckName::Certificate);
+        }
+    }
+
+    #[test]
+    fn undefined_flags_and_privilege_levels_are_refused_even_where_signed() {
+        let forger = Forger::new();
+        let vmpl_at = 7 + 4;
+        for (at, value) in [
+            (vmpl_at, 4),
+            (vmpl_at + 1, 1),
+            (vmpl_at + 4, 2),
+            (vmpl_at + 4, 0x81),
+        ] {
+            let mut bytes = forger.report.sign(&forger.platform);
+            bytes.truncate(bytes.len() - SIGNATURE);
+            bytes[at] = value;
+            sign_with_label(
+                &forger.platform,
+                b"tributary simulated report v1\0",
+                &mut bytes,
+            );
+            let certificate = forger.certificate.sign(&forger.root);
+            let refusal = forger.present(bytes, certificate).unwrap_err();
+            assert_eq!(refusal.check(), CheckName::Format, "byte {at} = {value}");
+        }
+    }
+}
