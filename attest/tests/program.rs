@@ -1,0 +1,320 @@
+//! The program `attest`, called as its `main` calls it.
+#![allow(clippy::unwrap_used)]
+
+use std::{fs, path::Path};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+use tributary_attest::{
+    Attester, LaunchConfig, Measurement, Policy, ReportData, SimulatedPlatform, SimulatedRoot,
+    SimulatedRootKey, cli,
+};
+
+struct Ran {
+    code: u8,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn json(&self) -> Value {
+        let json: Value = serde_json::from_str(&self.stdout).unwrap();
+        assert_eq!(json["schema_version"], 1);
+        assert_eq!(self.stdout.lines().count(), 1);
+        json
+    }
+}
+
+fn attest(folder: &Path, line: &str) -> Ran {
+    let at = |word: &str| word.replace("@", &format!("{}/", folder.display()));
+    let args = std::iter::once("attest".to_owned()).chain(line.split_whitespace().map(at));
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let code = cli::run(args.map(Into::into), now(), &mut stdout, &mut stderr);
+    Ran {
+        code,
+        stdout: String::from_utf8(stdout).unwrap(),
+        stderr: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_795_000_000, 0).unwrap()
+}
+
+/// A folder with a root, a platform, evidence of a program and a policy that accepts it.
+fn federation() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    assert_eq!(attest(path, "simulated new-root --out @fed").code, 0);
+    assert_eq!(
+        attest(
+            path,
+            "simulated new-platform --root @fed --name agent-1 --out @platform"
+        )
+        .code,
+        0
+    );
+    fs::write(path.join("program"), "a program").unwrap();
+    let measurement = Measurement::of_bytes(b"a program");
+    let evidence = SimulatedPlatform::load(&path.join("platform"))
+        .unwrap()
+        .launch(measurement, LaunchConfig::default())
+        .with_clock(now)
+        .attest(&ReportData::new([7; 64]))
+        .unwrap();
+    fs::write(path.join("evidence"), evidence.to_bytes()).unwrap();
+    let root = SimulatedRootKey::load(&path.join("fed/root.pub")).unwrap();
+    let policy = serde_json::to_vec(&Policy::simulated(root, [measurement])).unwrap();
+    fs::write(path.join("policy"), policy).unwrap();
+    folder
+}
+
+fn verify(data: u8) -> String {
+    let data = hex::encode([data; 64]);
+    format!("verify --evidence @evidence --policy @policy --report-data {data}")
+}
+
+#[test]
+fn verify_accepts_what_the_policy_accepts() {
+    let folder = federation();
+    let ran = attest(folder.path(), &verify(7));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(
+        ran.stdout.contains("pass         measurement"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout.contains("not checked  chip-id"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout.contains("SIMULATED: no hardware vouches"),
+        "{}",
+        ran.stdout
+    );
+
+    let json = attest(folder.path(), &format!("{} --json", verify(7))).json();
+    assert_eq!(json["status"], "ok");
+    assert_eq!(json["data"]["tee"], "simulated");
+    assert_eq!(
+        json["data"]["measurement"],
+        Measurement::of_bytes(b"a program").to_string()
+    );
+}
+
+#[test]
+fn verify_refuses_with_code_10_and_says_why() {
+    let folder = federation();
+    let ran = attest(folder.path(), &verify(8));
+    assert_eq!(ran.code, 10);
+    assert!(
+        ran.stderr
+            .starts_with("refused: attestation refused at the check `report-data`")
+    );
+    assert!(
+        ran.stdout.contains("FAIL         report-data"),
+        "{}",
+        ran.stdout
+    );
+
+    let ran = attest(folder.path(), &format!("{} --json", verify(8)));
+    let json = ran.json();
+    assert_eq!((ran.code, ran.stderr.as_str()), (10, ""));
+    assert_eq!(json["status"], "refused");
+    assert_eq!(json["error"]["code"], "attestation-report-data");
+    assert!(
+        json["error"]["hint"]
+            .as_str()
+            .unwrap()
+            .contains("connect anew")
+    );
+    assert!(json["data"]["checks"].as_array().unwrap().len() > 10);
+}
+
+#[test]
+fn verify_takes_the_time_in_both_spellings() {
+    let folder = federation();
+    let later = now() + TimeDelta::seconds(301);
+    for (time, code) in [
+        (now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true), 0),
+        (now().timestamp().to_string(), 0),
+        (later.timestamp().to_string(), 10),
+        ("yesterday".to_owned(), 2),
+    ] {
+        let ran = attest(folder.path(), &format!("{} --time {time}", verify(7)));
+        assert_eq!(ran.code, code, "{time}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be_are_failures() {
+    let folder = federation();
+    let path = folder.path();
+    fs::write(path.join("evidence"), [0; 100]).unwrap();
+    let ran = attest(path, &format!("{} --json", verify(7)));
+    assert_eq!(
+        (ran.code, ran.json()["error"]["code"].as_str()),
+        (1, Some("malformed-evidence"))
+    );
+
+    fs::write(path.join("evidence"), vec![0; 70_000]).unwrap();
+    let ran = attest(path, &format!("{} --json", verify(7)));
+    assert_eq!(
+        (ran.code, ran.json()["error"]["code"].as_str()),
+        (1, Some("too-large"))
+    );
+
+    fs::remove_file(path.join("evidence")).unwrap();
+    assert_eq!(attest(path, "show @evidence").code, 1);
+
+    let folder = federation();
+    fs::write(folder.path().join("policy"), "{}").unwrap();
+    let ran = attest(folder.path(), &verify(7));
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains("missing field `tees`"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn show_says_that_nothing_is_verified() {
+    let folder = federation();
+    let ran = attest(folder.path(), "show @evidence");
+    assert_eq!(ran.code, 0);
+    assert!(
+        ran.stdout.contains("UNVERIFIED") && ran.stdout.contains("SIMULATED"),
+        "{}",
+        ran.stdout
+    );
+    let json = attest(folder.path(), "show @evidence --json").json();
+    assert_eq!(json["data"]["verified"], false);
+    assert_eq!(json["data"]["claims"]["vmpl"], 0);
+}
+
+#[test]
+fn measure_prints_the_reference_value() {
+    let folder = federation();
+    let ran = attest(folder.path(), "measure simulated @program");
+    assert_eq!(
+        ran.stdout,
+        format!("{}\n", Measurement::of_bytes(b"a program"))
+    );
+    for tee in ["sev-snp", "tdx"] {
+        let ran = attest(folder.path(), &format!("measure {tee} @program --json"));
+        assert_eq!(
+            (ran.code, ran.json()["error"]["code"].as_str()),
+            (1, Some("not-built"))
+        );
+    }
+    assert_eq!(attest(folder.path(), "measure sgx @program").code, 2);
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let folder = federation();
+    let before = fs::read(folder.path().join("fed/root.key")).unwrap();
+    let ran = attest(folder.path(), "simulated new-root --out @fed --json");
+    assert_eq!(
+        (ran.code, ran.json()["error"]["code"].as_str()),
+        (1, Some("exists"))
+    );
+    assert_eq!(
+        fs::read(folder.path().join("fed/root.key")).unwrap(),
+        before
+    );
+    let again = "simulated new-platform --root @fed --name agent-1 --out @platform";
+    assert_eq!(attest(folder.path(), again).code, 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn private_keys_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = federation();
+    for file in ["fed/root.key", "platform"] {
+        let mode = fs::metadata(folder.path().join(file))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}
+
+#[test]
+fn a_platform_is_made_as_asked() {
+    let folder = federation();
+    let chip = "0b".repeat(32);
+    let ran = attest(
+        folder.path(),
+        &format!(
+            "simulated new-platform --root @fed --name other --out @other --chip-id {chip} \
+             --tcb bootloader=1,tee=2,snp=3,microcode=4 --days 2 --json"
+        ),
+    );
+    let json = ran.json();
+    assert_eq!(json["data"]["chip_id"], chip);
+    assert_eq!(json["data"]["not_after"], "2026-11-20T11:06:40Z");
+    let loaded = SimulatedPlatform::load(&folder.path().join("other")).unwrap();
+    assert_eq!((loaded.name(), loaded.tcb().microcode), ("other", 4));
+    assert_eq!(loaded.not_after(), now() + TimeDelta::days(2));
+
+    for wrong in ["--name a/b", "--name ok --chip-id 0011001100110011"] {
+        let line = format!("simulated new-platform --root @fed --out @third {wrong}");
+        assert_eq!(attest(folder.path(), &line).code, 1, "{wrong}");
+        assert!(!folder.path().join("third").exists());
+    }
+}
+
+#[test]
+fn a_platform_file_with_another_key_or_a_cut_end_is_refused() {
+    let folder = federation();
+    let path = folder.path();
+    let platform = fs::read_to_string(path.join("platform")).unwrap();
+    let root_key = fs::read_to_string(path.join("fed/root.key")).unwrap();
+    let (_, certificate) = platform.split_once("-----END PRIVATE KEY-----\n").unwrap();
+    for (text, said) in [
+        (
+            format!("{root_key}{certificate}"),
+            "a certificate for another key",
+        ),
+        (root_key.clone(), "no certificate"),
+        (
+            platform[..platform.len() - 2].to_owned(),
+            "a certificate without end",
+        ),
+        (format!("x{platform}"), ""),
+    ] {
+        fs::write(path.join("changed"), text).unwrap();
+        let error = SimulatedPlatform::load(&path.join("changed"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn a_root_reads_back() {
+    let folder = federation();
+    let root = SimulatedRoot::load(&folder.path().join("fed")).unwrap();
+    let public = SimulatedRootKey::load(&folder.path().join("fed/root.pub")).unwrap();
+    assert_eq!(root.public_key(), public);
+    assert_eq!(format!("{root:?}"), "SimulatedRoot");
+    assert!(SimulatedRootKey::load(&folder.path().join("fed/root.key")).is_err());
+    assert!(SimulatedRoot::load(folder.path()).is_err());
+}
+
+#[test]
+fn help_is_a_result_and_usage_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for line in ["--help", "verify --help", "simulated new-root --help"] {
+        let ran = attest(folder.path(), line);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        assert!(ran.stdout.contains("Example"), "{line}");
+    }
+    let ran = attest(folder.path(), "verify --evidence only");
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+}
