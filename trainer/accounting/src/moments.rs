@@ -82,7 +82,7 @@ pub(crate) fn log_moments(q: f64, z: f64) -> Vec<f64> {
     }
     let largest = SPARSE[SPARSE.len() - 1] as usize;
     let terms = BinomialTerms::new(q, z, largest);
-    let mut integer = vec![0.0; 13];
+    let mut integer = [0.0; 13];
     for (n, value) in integer.iter_mut().enumerate().skip(2) {
         *value = terms.log_moment(n);
     }
