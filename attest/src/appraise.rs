@@ -8,16 +8,13 @@ use subtle::ConstantTimeEq;
 use crate::{
     claims::Claims,
     evidence::Evidence,
-    policy::{Criterion, DebugRule, EvidenceAge, Policy, PolicyError},
+    policy::{Criterion, DebugRule, EvidenceAge, MAX_CLOCK_SKEW, Policy, PolicyError},
     report_data::ReportData,
     simulated::SimulatedVerifier,
     tee::Tee,
     verdict::{CheckList, CheckName, Failure, Refusal, Verdict},
     verifier::Verifier,
 };
-
-/// How far the peer's clock may be ahead of ours.
-pub(crate) const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::seconds(60);
 
 /// Decides whether evidence shows what the policy demands, for this report data and at this time.
 ///
@@ -121,7 +118,7 @@ fn check_policy(policy: &Policy, checks: &mut CheckList) -> Result<(), Failure> 
     let expected = "a policy that this version enforces";
     match policy.check() {
         Ok(()) => {
-            checks.record(CheckName::Policy, true, expected, "such a policy");
+            checks.record(CheckName::Policy, true, expected, expected);
             Ok(())
         }
         Err(error @ PolicyError::NotBuilt { .. }) => {

@@ -142,7 +142,13 @@ impl fmt::Debug for Evidence {
 /// Why bytes are not evidence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("malformed evidence: {0}")]
-pub struct EvidenceError(#[from] WireError);
+pub struct EvidenceError(WireError);
+
+impl From<WireError> for EvidenceError {
+    fn from(error: WireError) -> Self {
+        Self(error)
+    }
+}
 
 fn check_length(what: &'static str, got: usize, max: usize) -> Result<(), EvidenceError> {
     if (1..=max).contains(&got) {

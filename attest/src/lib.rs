@@ -43,4 +43,3 @@ pub use simulated::{
 };
 pub use tee::Tee;
 pub use verdict::{Check, CheckName, CheckResult, Refusal, Verdict};
-pub use wire::WireError;

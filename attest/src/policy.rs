@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, marker::PhantomData};
 
+use chrono::TimeDelta;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -34,16 +35,16 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// The kinds of TEE that are accepted.
-    #[schemars(extend("minItems" = 1, "uniqueItems" = true))]
+    #[schemars(extend("minItems" = 1, "maxItems" = Self::MAX_ENTRIES, "uniqueItems" = true))]
     pub tees: Vec<Tee>,
     /// The roots whose simulated platforms are accepted: none unless `tees` names `simulated`, else at least one.
-    #[schemars(extend("uniqueItems" = true))]
+    #[schemars(extend("maxItems" = Self::MAX_ROOTS, "uniqueItems" = true))]
     pub simulated_roots: Vec<SimulatedRootKey>,
     /// The programs that are accepted.
-    #[schemars(extend("minItems" = 1, "uniqueItems" = true))]
+    #[schemars(extend("minItems" = 1, "maxItems" = Self::MAX_ENTRIES, "uniqueItems" = true))]
     pub measurements: Criterion<Vec<Measurement>>,
     /// Digests of the keys that may have signed the launch.
-    #[schemars(extend("minItems" = 1, "uniqueItems" = true))]
+    #[schemars(extend("minItems" = 1, "maxItems" = Self::MAX_ENTRIES, "uniqueItems" = true))]
     pub signers: Criterion<Vec<SignerDigest>>,
     /// The product that the program must be.
     pub product_id: Criterion<ProductId>,
@@ -54,12 +55,12 @@ pub struct Policy {
     /// The oldest firmware that is accepted, part by part.
     pub minimum_tcb: Criterion<Tcb>,
     /// The privilege levels at which the report may have been asked for.
-    #[schemars(extend("minItems" = 1, "uniqueItems" = true))]
+    #[schemars(extend("minItems" = 1, "maxItems" = Self::MAX_ENTRIES, "uniqueItems" = true))]
     pub vmpls: Criterion<Vec<Vmpl>>,
     /// What the host must have stated at launch.
     pub host_data: Criterion<HostData>,
     /// The chips that are accepted. Without it, evidence of the right program on a stolen machine passes.
-    #[schemars(extend("minItems" = 1, "uniqueItems" = true))]
+    #[schemars(extend("minItems" = 1, "maxItems" = Self::MAX_ENTRIES, "uniqueItems" = true))]
     pub chip_ids: Criterion<Vec<ChipId>>,
     /// How old evidence may be, in seconds, where the TEE's report states its time.
     pub maximum_age_seconds: Criterion<EvidenceAge>,
@@ -68,6 +69,8 @@ pub struct Policy {
 impl Policy {
     /// The most entries that a list may have: a thousand agents with some chips each.
     pub const MAX_ENTRIES: usize = 4096;
+    /// The most simulated roots: a federation makes one, and each costs an appraisal the time to check a key.
+    pub const MAX_ROOTS: usize = 16;
 
     /// The policy of a federation that runs on simulated platforms of one root: these programs, no
     /// debugging, the highest privilege level, evidence of at most five minutes; the rest any.
@@ -109,6 +112,13 @@ impl Policy {
             check_list("simulated_roots", &self.simulated_roots)?;
         } else if !self.simulated_roots.is_empty() {
             return Err(PolicyError::RootsWithoutSimulated);
+        }
+        if self.simulated_roots.len() > Self::MAX_ROOTS {
+            return Err(PolicyError::TooManyEntries {
+                field: "simulated_roots",
+                max: Self::MAX_ROOTS,
+                got: self.simulated_roots.len(),
+            });
         }
         for root in &self.simulated_roots {
             root.verifying_key()
@@ -202,10 +212,12 @@ pub enum PolicyError {
         field: &'static str,
     },
     /// A list is too long.
-    #[error("`{field}` may have at most {max} entries, got {got}", max = Policy::MAX_ENTRIES)]
+    #[error("`{field}` may have at most {max} entries, got {got}")]
     TooManyEntries {
         /// The field.
         field: &'static str,
+        /// How many it may have.
+        max: usize,
         /// How many it has.
         got: usize,
     },
@@ -256,6 +268,7 @@ fn check_list<T: Ord + fmt::Display>(field: &'static str, list: &[T]) -> Result<
     if list.len() > Policy::MAX_ENTRIES {
         return Err(PolicyError::TooManyEntries {
             field,
+            max: Policy::MAX_ENTRIES,
             got: list.len(),
         });
     }
@@ -336,6 +349,9 @@ impl<T: JsonSchema> JsonSchema for Criterion<T> {
 
 const ANY: &str = "any";
 
+/// How far the peer's clock may be ahead of ours.
+pub(crate) const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::seconds(60);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -393,6 +409,12 @@ mod tests {
         check(
             |p| p.measurements = Criterion::Stated(many),
             "at most 4096 entries, got 4097",
+        );
+        let roots = (0..=16).map(|i| SimulatedRoot::from_seed(&[i; 32]).public_key());
+        let roots: Vec<_> = roots.collect();
+        check(
+            |p| p.simulated_roots = roots,
+            "`simulated_roots` may have at most 16 entries, got 17",
         );
     }
 

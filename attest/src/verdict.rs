@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::{
     claims::{ChipId, Claims, ProductId, SecurityVersion, SignerDigest, Tcb, Vmpl},
     measurement::Measurement,
-    policy::DebugRule,
     tee::Tee,
 };
 
@@ -346,14 +345,5 @@ impl CheckList {
 
     pub(crate) fn into_parts(self) -> (Vec<Check>, Option<Failure>) {
         (self.checks, self.first_failure)
-    }
-}
-
-impl fmt::Display for DebugRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Forbidden => "off",
-            Self::Allowed => "off or on",
-        })
     }
 }

@@ -4,7 +4,7 @@
 
 /// Why bytes were not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WireError {
+pub(crate) enum WireError {
     /// The bytes end within a field.
     #[error("{what} needs {needed} bytes, got {got}")]
     Truncated {

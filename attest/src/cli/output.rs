@@ -4,7 +4,7 @@ use std::{fmt::Write as _, io::Write};
 
 use serde_json::{Value, json};
 
-use crate::{Check, Refusal, SimulatedError};
+use crate::{Check, CheckResult, Refusal, SimulatedError};
 
 /// What a command came to.
 pub(super) enum Outcome {
@@ -81,7 +81,7 @@ pub(super) fn table(checks: &[Check]) -> String {
             "{:<11}  {:<16}  {}",
             check.result, check.name, check.got
         );
-        if check.expected != check.got {
+        if check.result != CheckResult::NotChecked && check.expected != check.got {
             let _ = write!(out, "  (expected {})", check.expected);
         }
         out.push('\n');
@@ -146,6 +146,7 @@ impl From<SimulatedError> for Failed {
     fn from(error: SimulatedError) -> Self {
         let (code, hint) = match error {
             SimulatedError::Random(_) => ("no-randomness", "check the system's random generator"),
+            SimulatedError::Encoding(_) => ("internal", "report this as a fault of the program"),
             SimulatedError::Exists { .. } => {
                 ("exists", "choose another place: nothing is overwritten")
             }
@@ -155,9 +156,13 @@ impl From<SimulatedError> for Failed {
             SimulatedError::Content { .. } => ("malformed-file", "check that it is the right file"),
             SimulatedError::Platform { .. } => ("usage", "correct the named value"),
         };
+        let message = match std::error::Error::source(&error) {
+            None => error.to_string(),
+            Some(source) => format!("{error}: {source}"),
+        };
         Self {
             code,
-            message: error.to_string(),
+            message,
             hint: hint.to_owned(),
         }
     }

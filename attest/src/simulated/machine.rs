@@ -56,20 +56,20 @@ pub struct SimulatedMachine {
     clock: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
 }
 
-impl SimulatedMachine {
-    pub(super) fn new(
-        platform: SimulatedPlatform,
-        measurement: Measurement,
-        config: LaunchConfig,
-    ) -> Self {
-        Self {
-            platform,
+impl SimulatedPlatform {
+    /// Starts a machine that runs the program of this measurement. The platform takes the caller's
+    /// word for it: that is what is simulated.
+    pub fn launch(&self, measurement: Measurement, config: LaunchConfig) -> SimulatedMachine {
+        SimulatedMachine {
+            platform: self.clone(),
             measurement,
             config,
             clock: Arc::new(Utc::now),
         }
     }
+}
 
+impl SimulatedMachine {
     /// The same machine with another clock than the system's.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {

@@ -6,16 +6,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, TimeDelta, Utc};
 use ed25519_dalek::SigningKey;
 use rand_core::{OsRng, TryRngCore};
+use zeroize::Zeroizing;
 
 use super::{
     certificate::Certificate,
-    machine::{LaunchConfig, SimulatedMachine},
     secret_file::{SimulatedError, key_from_pem, key_to_pem, read_text, write_new},
 };
 use crate::{
-    appraise::MAX_CLOCK_SKEW,
     claims::{ChipId, Tcb},
-    measurement::Measurement,
+    policy::MAX_CLOCK_SKEW,
 };
 
 /// What a root certifies of a platform.
@@ -83,12 +82,6 @@ impl SimulatedPlatform {
         }
     }
 
-    /// Starts a machine that runs the program of this measurement. The platform takes the caller's
-    /// word for it: that is what is simulated.
-    pub fn launch(&self, measurement: Measurement, config: LaunchConfig) -> SimulatedMachine {
-        SimulatedMachine::new(self.clone(), measurement, config)
-    }
-
     /// The name for people.
     pub fn name(&self) -> &str {
         &self.inner.certificate.name
@@ -114,8 +107,10 @@ impl SimulatedPlatform {
     /// # Errors
     /// [`SimulatedError::Exists`] where the file is there already, else what writing returns.
     pub fn save(&self, file: &Path) -> Result<(), SimulatedError> {
-        let mut text = key_to_pem(&self.inner.key);
-        text.reserve(1024);
+        let key = key_to_pem(&self.inner.key)?;
+        // With room for all of it, since a text that moves leaves the key behind in freed memory.
+        let mut text = Zeroizing::new(String::with_capacity(key.len() + 2048));
+        text.push_str(&key);
         text.push_str(BEGIN);
         for line in STANDARD.encode(&self.inner.encoded).as_bytes().chunks(64) {
             text.push_str(&String::from_utf8_lossy(line));

@@ -80,7 +80,7 @@ impl SimulatedRoot {
         if public.exists() {
             return Err(SimulatedError::Exists { path: public });
         }
-        write_new(&folder.join(KEY_FILE), &key_to_pem(&self.key), 0o600)?;
+        write_new(&folder.join(KEY_FILE), &key_to_pem(&self.key)?, 0o600)?;
         write_new(&public, &format!("{}\n", self.public_key()), 0o644)
     }
 

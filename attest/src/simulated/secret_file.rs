@@ -19,6 +19,9 @@ pub enum SimulatedError {
     /// The system gave no random bytes.
     #[error("the system's random generator failed: {0}")]
     Random(rand_core::OsError),
+    /// The key could not be written as PKCS#8.
+    #[error("the private key could not be encoded: {0}")]
+    Encoding(String),
     /// A file is there already.
     #[error("{} is there already: choose another place, or remove it if nothing needs it any more", path.display())]
     Exists {
@@ -26,7 +29,7 @@ pub enum SimulatedError {
         path: PathBuf,
     },
     /// A file could not be read or written.
-    #[error("{} could not be {done}: {source}", path.display())]
+    #[error("{} could not be {done}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -62,13 +65,13 @@ const MAX_FILE: u64 = 16 * 1024;
 
 /// The key as unencrypted PKCS#8 (version 1, which every openssl reads) in PEM: it protects nothing that a
 /// passphrase would.
-pub(super) fn key_to_pem(key: &SigningKey) -> Zeroizing<String> {
+pub(super) fn key_to_pem(key: &SigningKey) -> Result<Zeroizing<String>, SimulatedError> {
     let pair = KeypairBytes {
         secret_key: key.to_bytes(),
         public_key: None,
     };
-    // Encoding 32 bytes of key into PKCS#8 has no way to fail; an empty text would not read back.
-    pair.to_pkcs8_pem(LineEnding::LF).unwrap_or_default()
+    pair.to_pkcs8_pem(LineEnding::LF)
+        .map_err(|error| SimulatedError::Encoding(error.to_string()))
 }
 
 pub(super) fn key_from_pem(pem: &str, path: &Path) -> Result<SigningKey, SimulatedError> {

@@ -1,6 +1,7 @@
 //! Establishes that a simulated report is genuine.
 
 use chrono::{DateTime, Utc};
+use ed25519_dalek::VerifyingKey;
 
 use super::{certificate::Certificate, report::Report};
 use crate::{
@@ -55,7 +56,7 @@ fn read<'a>(
         .and_then(|report| Ok::<_, WireError>((report, Certificate::parse(encoded)?)));
     let (report, certificate) =
         parsed.map_err(|error| checks.fail(CheckName::Format, expected, error))?;
-    checks.record(CheckName::Format, true, expected, "both");
+    checks.record(CheckName::Format, true, expected, expected);
     Ok((report, certificate, encoded))
 }
 
@@ -79,22 +80,30 @@ fn check_chain(
         .verifying_key()
         .is_some_and(|key| Certificate::is_signed_by(encoded, &key));
     let expected = format!("a certificate signed by {root}");
-    let got = if signed {
-        "such a certificate"
-    } else {
-        "a signature that does not verify"
-    };
-    checks.require(CheckName::Certificate, signed, expected, got)?;
+    checks.require(
+        CheckName::Certificate,
+        signed,
+        &expected,
+        if_signed(signed, &expected),
+    )?;
 
-    let signed = ed25519_dalek::VerifyingKey::from_bytes(&certificate.platform_key)
+    let signed = VerifyingKey::from_bytes(&certificate.platform_key)
         .is_ok_and(|key| Report::is_signed_by(report, &key));
     let expected = format!("a report signed by the platform {:?}", certificate.name);
-    let got = if signed {
-        "such a report"
+    checks.require(
+        CheckName::ReportSignature,
+        signed,
+        &expected,
+        if_signed(signed, &expected),
+    )
+}
+
+fn if_signed(signed: bool, expected: &str) -> &str {
+    if signed {
+        expected
     } else {
         "a signature that does not verify"
-    };
-    checks.require(CheckName::ReportSignature, signed, expected, got)
+    }
 }
 
 /// A platform's key outlives changes of its firmware only by a new certificate, as a VCEK does.
