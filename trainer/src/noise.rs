@@ -425,8 +425,8 @@ mod tests {
     struct Script(std::vec::IntoIter<u64>);
 
     impl Script {
-        fn new(words: &[u64]) -> Self {
-            Self(words.to_vec().into_iter())
+        fn new(words: Vec<u64>) -> Self {
+            Self(words.into_iter())
         }
     }
 
@@ -454,7 +454,7 @@ mod tests {
             (vec![third, third, 0], true),
             (vec![third, third, u64::MAX], false),
         ] {
-            let mut script = Script::new(&words);
+            let mut script = Script::new(words.clone());
             assert_eq!(bernoulli(&mut script, 1, 3), expect, "{words:x?}");
             assert!(script.0.next().is_none(), "{words:x?}: words left over");
         }
@@ -476,7 +476,7 @@ mod tests {
             (vec![0, u64::MAX], true),         // eight take place, the 9th fails
             (vec![0, 0, u64::MAX], false),     // the 10th
         ] {
-            let mut script = Script::new(&words);
+            let mut script = Script::new(words.clone());
             assert_eq!(bernoulli_exp_half(&mut script), expect, "{words:x?}");
             assert!(script.0.next().is_none(), "{words:x?}: words left over");
         }
