@@ -8,6 +8,7 @@ mod contract;
 mod digest;
 mod dsse;
 mod identity;
+pub mod ledger;
 mod manifest;
 mod message;
 mod numbers;
