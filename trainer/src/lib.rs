@@ -1,8 +1,40 @@
-//! What is learnt: graphs from ONNX, per-example gradients, DP-SGD, optimisers, metrics and export. It knows no network and no party.
+//! What is learnt: graphs from ONNX, per-example gradients, DP-SGD, optimisers, metrics and export.
+//!
+//! It knows no network and no party. It draws no samples either: whoever holds the data does, and states its privacy.
+//!
+//! How a value flows: an ONNX file becomes a [`Graph`], checked operator by operator. A [`Trainer`] takes [`Examples`] a
+//! step at a time. Its threads run the graph forward and backward over tiles of examples, one example a SIMD lane, so that
+//! each lane ends with its own example's gradient; that is clipped and added, in integers, to the [`Grid`]; the sum gets
+//! discrete Gaussian noise from a [`NoiseSource`] and moves the weights through the optimiser. [`Parameters`] leave as
+//! safetensors or, by [`export_onnx`], in the file they came from; [`evaluate`] measures them on public examples.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod engine;
+mod evaluate;
+mod examples;
+mod export;
+mod graph;
 mod grid;
+mod kernels;
+mod lanes;
+mod loss;
+pub mod models;
 mod noise;
+mod onnx;
+mod optimiser;
+mod parameters;
+mod privacy;
+mod trainer;
 
+pub use evaluate::{ClassMetrics, EvaluateError, Metrics, evaluate};
+pub use examples::{Examples, ExamplesError};
+pub use export::{ExportError, export_onnx};
+pub use graph::{Graph, GraphError, ModelDigest, ParameterInfo, Shape};
 pub use grid::{Clipped, Grid, GridError};
+pub use loss::{LossConfig, LossError};
 pub use noise::{NoiseError, NoiseSource, SigmaInt};
+pub use onnx::{MODEL_SIZE_LIMIT, OnnxError};
+pub use optimiser::{OptimiserConfig, OptimiserError};
+pub use parameters::{Parameters, ParametersError, SAFETENSORS_SIZE_LIMIT};
+pub use privacy::{PrivacyError, PrivacySettings};
+pub use trainer::{SetupError, StepReport, TrainError, Trainer, TrainerState};

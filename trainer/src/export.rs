@@ -1,0 +1,236 @@
+//! Writes trained weights back into the ONNX file that they came from.
+//!
+//! The file's bytes are edited, not written anew: only the data of trained initializers changes, so whatever the exporter
+//! put there (names, metadata, documentation, fields that ONNX adds later) is kept. With untouched weights held as
+//! `raw_data`, as PyTorch holds them, the result equals the original byte for byte.
+
+use std::collections::{HashMap, HashSet};
+
+use prost::Message;
+use thiserror::Error;
+
+use crate::onnx::{FLOAT, MODEL_SIZE_LIMIT, ModelProto, NodeProto, OnnxError, TensorProto};
+use crate::parameters::{Parameters, ParametersError, RawTensor};
+
+/// Why a model cannot be written.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    /// The original is not an ONNX model.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The weights cannot be read.
+    #[error(transparent)]
+    Parameters(#[from] ParametersError),
+    /// A trained weight has no place in the original.
+    #[error("the original model has no tensor `{0}`; export into the model that was trained")]
+    Absent(String),
+    /// A trained weight has another shape than in the original.
+    #[error(
+        "`{name}` has {expected:?} in the original model, {got:?} after training; export into the model that was trained"
+    )]
+    Shape {
+        /// The weight.
+        name: String,
+        /// Sizes in the file.
+        expected: Vec<i64>,
+        /// Sizes of the trained weight.
+        got: Vec<usize>,
+    },
+}
+
+/// The original file with trained weights in the place of the initial ones.
+///
+/// Where the exporter had two layers share equal weights through an `Identity` node, each gets its own.
+///
+/// ```
+/// use tributary_trainer::{Graph, Parameters, export_onnx, models};
+/// let original = models::mnist_cnn(1);
+/// let graph = Graph::from_onnx(&original)?;
+/// let unchanged = export_onnx(&original, &Parameters::initial(&graph)?)?;
+/// assert_eq!(unchanged, original);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Where the bytes are no ONNX model, or the weights are not those of this model.
+pub fn export_onnx(original: &[u8], parameters: &Parameters) -> Result<Vec<u8>, ExportError> {
+    // Decoded once in full, so that everything below works on a file that is known to be well formed.
+    ModelProto::read(original)?;
+    let weights: Weights = parameters
+        .raw()?
+        .into_iter()
+        .map(|weight| (weight.name.clone(), weight))
+        .collect();
+    let mut placed = HashSet::new();
+    let mut model = Vec::with_capacity(original.len());
+    for field in fields(original)? {
+        match (field.number, field.payload) {
+            (MODEL_GRAPH, Some(graph)) => write_field(
+                &mut model,
+                MODEL_GRAPH,
+                &edit_graph(graph, &weights, &mut placed)?,
+            ),
+            _ => model.extend_from_slice(field.whole),
+        }
+    }
+    match weights.keys().find(|name| !placed.contains(name.as_str())) {
+        Some(name) => Err(ExportError::Absent(name.clone())),
+        None => Ok(model),
+    }
+}
+
+/// Field numbers of onnx.proto.
+const MODEL_GRAPH: u64 = 7;
+const GRAPH_NODE: u64 = 1;
+const GRAPH_INITIALIZER: u64 = 5;
+const TENSOR_FLOAT_DATA: u64 = 4;
+const TENSOR_RAW_DATA: u64 = 9;
+
+type Weights = HashMap<String, RawTensor>;
+
+fn edit_graph(
+    graph: &[u8],
+    weights: &Weights,
+    placed: &mut HashSet<String>,
+) -> Result<Vec<u8>, ExportError> {
+    let mut edited = Vec::with_capacity(graph.len());
+    let mut own = Vec::new();
+    for field in fields(graph)? {
+        match (field.number, field.payload) {
+            (GRAPH_NODE, Some(payload)) => {
+                let node = NodeProto::decode(payload).map_err(malformed)?;
+                match node.output.first() {
+                    Some(output) if node.op_type == "Identity" && weights.contains_key(output) => {
+                        own.push(output.clone())
+                    }
+                    _ => edited.extend_from_slice(field.whole),
+                }
+            }
+            (GRAPH_INITIALIZER, Some(payload)) => {
+                let tensor = TensorProto::decode(payload).map_err(malformed)?;
+                match weights.get(&tensor.name) {
+                    Some(weight) => {
+                        check_shape(&tensor, weight)?;
+                        write_field(
+                            &mut edited,
+                            GRAPH_INITIALIZER,
+                            &edit_tensor(payload, &weight.data)?,
+                        );
+                        placed.insert(tensor.name);
+                    }
+                    None => edited.extend_from_slice(field.whole),
+                }
+            }
+            _ => edited.extend_from_slice(field.whole),
+        }
+    }
+    for name in own {
+        let Some(weight) = weights.get(&name) else {
+            continue;
+        };
+        let dims = weight
+            .dims
+            .iter()
+            .filter_map(|&dim| i64::try_from(dim).ok())
+            .collect();
+        let tensor = TensorProto {
+            dims,
+            data_type: FLOAT,
+            name: name.clone(),
+            raw_data: weight.data.clone(),
+            ..TensorProto::default()
+        };
+        write_field(&mut edited, GRAPH_INITIALIZER, &tensor.encode_to_vec());
+        placed.insert(name);
+    }
+    Ok(edited)
+}
+
+fn check_shape(tensor: &TensorProto, weight: &RawTensor) -> Result<(), ExportError> {
+    if tensor.shape()? == weight.dims && tensor.data_type == FLOAT {
+        return Ok(());
+    }
+    Err(ExportError::Shape {
+        name: tensor.name.clone(),
+        expected: tensor.dims.clone(),
+        got: weight.dims.clone(),
+    })
+}
+
+fn edit_tensor(tensor: &[u8], data: &[u8]) -> Result<Vec<u8>, ExportError> {
+    let mut edited = Vec::with_capacity(tensor.len());
+    let mut written = false;
+    for field in fields(tensor)? {
+        if !matches!(field.number, TENSOR_FLOAT_DATA | TENSOR_RAW_DATA) {
+            edited.extend_from_slice(field.whole);
+        } else if !written {
+            write_field(&mut edited, TENSOR_RAW_DATA, data);
+            written = true;
+        }
+    }
+    if !written {
+        write_field(&mut edited, TENSOR_RAW_DATA, data);
+    }
+    Ok(edited)
+}
+
+/// One field of a protobuf message as it stands in the bytes.
+struct Field<'a> {
+    number: u64,
+    /// With its key.
+    whole: &'a [u8],
+    /// What a length-delimited field holds.
+    payload: Option<&'a [u8]>,
+}
+
+/// Splits a message into its fields (protobuf's encoding, "Message Structure").
+fn fields(message: &[u8]) -> Result<Vec<Field<'_>>, ExportError> {
+    let mut rest = message;
+    let mut fields = Vec::new();
+    while !rest.is_empty() {
+        let start = rest;
+        let key = varint(&mut rest)?;
+        let payload = match key & 7 {
+            0 => varint(&mut rest).map(|_| None)?,
+            1 => take(&mut rest, 8).map(|_| None)?,
+            2 => {
+                let length = varint(&mut rest)?;
+                Some(take(
+                    &mut rest,
+                    usize::try_from(length).unwrap_or(MODEL_SIZE_LIMIT),
+                )?)
+            }
+            5 => take(&mut rest, 4).map(|_| None)?,
+            other => return Err(malformed(format!("wire type {other}"))),
+        };
+        fields.push(Field {
+            number: key >> 3,
+            whole: &start[..start.len() - rest.len()],
+            payload,
+        });
+    }
+    Ok(fields)
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], ExportError> {
+    let (taken, left) = rest
+        .split_at_checked(length)
+        .ok_or_else(|| malformed("cut short"))?;
+    *rest = left;
+    Ok(taken)
+}
+
+fn varint(rest: &mut &[u8]) -> Result<u64, ExportError> {
+    prost::encoding::decode_varint(rest).map_err(malformed)
+}
+
+fn write_field(message: &mut Vec<u8>, number: u64, payload: &[u8]) {
+    const LENGTH_DELIMITED: u64 = 2;
+    prost::encoding::encode_varint(number << 3 | LENGTH_DELIMITED, message);
+    prost::encoding::encode_varint(payload.len() as u64, message);
+    message.extend_from_slice(payload);
+}
+
+fn malformed(error: impl ToString) -> ExportError {
+    OnnxError::Malformed(error.to_string()).into()
+}

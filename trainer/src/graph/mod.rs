@@ -1,0 +1,98 @@
+//! Networks as they are trained: read from ONNX, checked, and laid out step by step.
+
+mod error;
+mod import;
+mod operator;
+mod operators;
+mod shape;
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+pub use self::error::GraphError;
+pub use self::import::ParameterInfo;
+pub(crate) use self::import::{Plan, Step};
+pub(crate) use self::operator::Backward;
+pub use self::shape::Shape;
+use crate::onnx::ModelProto;
+
+/// A network for training.
+///
+/// ```
+/// let graph = tributary_trainer::Graph::from_onnx(&tributary_trainer::models::mnist_cnn(1))?;
+/// assert_eq!(graph.input_shape().dims(), [1, 28, 28]);
+/// assert_eq!(graph.output_shape().dims(), [10]);
+/// assert_eq!(graph.parameters()[0].name, "conv1.weight");
+/// # Ok::<(), tributary_trainer::GraphError>(())
+/// ```
+#[derive(Debug)]
+pub struct Graph {
+    digest: ModelDigest,
+    plan: Plan,
+}
+
+impl Graph {
+    /// Reads an ONNX file as PyTorch's exporters write it.
+    ///
+    /// # Errors
+    /// Whatever cannot be trained is refused, with the operator, its node and what is supported instead.
+    pub fn from_onnx(bytes: &[u8]) -> Result<Self, GraphError> {
+        let model = ModelProto::read(bytes)?;
+        let plan = import::import(&model, operators::REGISTRY)?;
+        Ok(Self {
+            digest: ModelDigest(Sha256::digest(bytes).into()),
+            plan,
+        })
+    }
+
+    /// SHA-256 of the file.
+    pub fn digest(&self) -> ModelDigest {
+        self.digest
+    }
+
+    /// The shape of one example.
+    pub fn input_shape(&self) -> &Shape {
+        &self.plan.input
+    }
+
+    /// The shape of one example's output.
+    pub fn output_shape(&self) -> &Shape {
+        &self.plan.output.shape
+    }
+
+    /// What is trained, in the order in which the graph uses it.
+    pub fn parameters(&self) -> &[ParameterInfo] {
+        &self.plan.parameters
+    }
+
+    /// How many numbers are trained.
+    pub fn parameter_count(&self) -> usize {
+        self.plan.weights.len()
+    }
+
+    /// The weights in the file, flat, in the order of [`Graph::parameters`].
+    pub fn initial_weights(&self) -> &[f32] {
+        &self.plan.weights
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+/// SHA-256 of an ONNX file; shown in hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct ModelDigest(pub [u8; 32]);
+
+impl fmt::Display for ModelDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ModelDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModelDigest({self})")
+    }
+}

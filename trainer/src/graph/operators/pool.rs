@@ -1,0 +1,358 @@
+//! MaxPool and AveragePool in two dimensions; kernel, stride and padding are independent of one another.
+
+use pulp::{Simd, WithSimd};
+
+use crate::graph::error::GraphError;
+use crate::graph::import::{Imported, Node, Value};
+use crate::graph::operator::{Backward, Operator};
+use crate::graph::shape::Shape;
+use crate::lanes::Isa;
+
+pub(crate) fn import_max(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
+    node.expect_attributes(&[
+        "auto_pad",
+        "ceil_mode",
+        "dilations",
+        "kernel_shape",
+        "pads",
+        "storage_order",
+        "strides",
+    ])?;
+    node.expect_int("storage_order", 0)?;
+    let (input, shape, pool) = import(node)?;
+    Ok(Imported::Step {
+        operator: Box::new(MaxPool { pool }),
+        inputs: vec![input],
+        shape,
+    })
+}
+
+pub(crate) fn import_average(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
+    node.expect_attributes(&[
+        "auto_pad",
+        "ceil_mode",
+        "count_include_pad",
+        "dilations",
+        "kernel_shape",
+        "pads",
+        "strides",
+    ])?;
+    let counts_padding = match node.int("count_include_pad", 0)? {
+        0 => false,
+        1 => true,
+        other => return Err(node.setting(format!("count_include_pad {other}"), "0 or 1")),
+    };
+    let (input, shape, pool) = import(node)?;
+    let share = |window: usize| {
+        1.0 / (if counts_padding {
+            pool.kernel
+        } else {
+            pool.window(window).len()
+        }) as f32
+    };
+    let shares = (0..pool.windows()).map(share).collect();
+    Ok(Imported::Step {
+        operator: Box::new(AveragePool { pool, shares }),
+        inputs: vec![input],
+        shape,
+    })
+}
+
+fn import(node: &mut Node<'_, '_>) -> Result<(Value, Shape, Pool), GraphError> {
+    node.expect_inputs(1..=1)?;
+    node.expect_explicit_padding()?;
+    node.expect_int("ceil_mode", 0)?;
+    let input = node.value(0)?;
+    let &[channels, height, width] = input.shape.dims() else {
+        return Err(node.shape(
+            "an image of channels x height x width",
+            input.shape.to_string(),
+        ));
+    };
+    let kernel: [usize; 2] = node.sizes("kernel_shape", None)?;
+    let [top, left, bottom, right] = node.sizes("pads", Some([0; 4]))?;
+    let strides = node.sizes("strides", Some([1, 1]))?;
+    let dilations = node.sizes("dilations", Some([1, 1]))?;
+    if kernel.contains(&0) || strides.contains(&0) {
+        return Err(node.setting("a kernel or stride of zero", "sizes of at least one"));
+    }
+    if dilations != [1, 1] {
+        return Err(node.setting(format!("dilations {dilations:?}"), "dilations [1, 1]"));
+    }
+    // PyTorch allows half a kernel; from a whole one on, a window could hold nothing but padding.
+    if top.max(bottom) * 2 > kernel[0] || left.max(right) * 2 > kernel[1] {
+        return Err(node.setting(
+            format!("pads {:?}", [top, left, bottom, right]),
+            "at most half the kernel",
+        ));
+    }
+    let padded = [height + top + bottom, width + left + right];
+    if padded[0] < kernel[0] || padded[1] < kernel[1] {
+        return Err(node.shape(
+            format!(
+                "an image of at least the kernel {}x{}",
+                kernel[0], kernel[1]
+            ),
+            format!("{}x{} with padding", padded[0], padded[1]),
+        ));
+    }
+    let extent = [
+        (padded[0] - kernel[0]) / strides[0] + 1,
+        (padded[1] - kernel[1]) / strides[1] + 1,
+    ];
+    let shape = node.output_shape(vec![channels, extent[0], extent[1]])?;
+    // The windows are written out, so their number times their size is bounded as a tensor is.
+    node.output_shape(vec![extent[0], extent[1], kernel[0], kernel[1]])?;
+
+    let inside = |start: usize, kernel: usize, corner: usize, size: usize| {
+        (start..start + kernel)
+            .filter_map(move |at| at.checked_sub(corner))
+            .filter(move |&at| at < size)
+    };
+    let (mut starts, mut elements) = (vec![0], Vec::new());
+    for y in 0..extent[0] {
+        for x in 0..extent[1] {
+            for line in inside(y * strides[0], kernel[0], top, height) {
+                for column in inside(x * strides[1], kernel[1], left, width) {
+                    elements.push(line * width + column);
+                }
+            }
+            starts.push(elements.len());
+        }
+    }
+    Ok((
+        input,
+        shape,
+        Pool {
+            kernel: kernel[0] * kernel[1],
+            channel: height * width,
+            starts,
+            elements,
+        },
+    ))
+}
+
+/// The windows of a pool over one channel, without what lies in the padding.
+#[derive(Debug)]
+struct Pool {
+    /// Elements of a whole window.
+    kernel: usize,
+    /// Elements of a channel.
+    channel: usize,
+    /// Where each window starts in `elements`, and where the last one ends.
+    starts: Vec<usize>,
+    elements: Vec<usize>,
+}
+
+impl Pool {
+    fn windows(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    #[inline(always)]
+    fn window(&self, index: usize) -> &[usize] {
+        &self.elements[self.starts[index]..self.starts[index + 1]]
+    }
+}
+
+/// Of equal elements the first is the maximum, and gets the gradient, as in PyTorch.
+#[derive(Debug)]
+struct MaxPool {
+    pool: Pool,
+}
+
+impl Operator for MaxPool {
+    fn forward(&self, isa: Isa, _: &[f32], inputs: &[&[f32]], output: &mut [f32], _: &mut [f32]) {
+        isa.run(MaxForward {
+            pool: &self.pool,
+            input: inputs[0],
+            output,
+        });
+    }
+
+    fn backward_input(
+        &self,
+        isa: Isa,
+        _: usize,
+        _: &[f32],
+        pass: &mut Backward<'_>,
+        input_gradient: &mut [f32],
+    ) {
+        isa.run(MaxBackward {
+            pool: &self.pool,
+            input: pass.inputs[0],
+            output: pass.output,
+            output_gradient: pass.output_gradient,
+            input_gradient,
+        });
+    }
+}
+
+struct MaxForward<'a> {
+    pool: &'a Pool,
+    input: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl WithSimd for MaxForward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let channels = S::as_simd_f32s(self.input)
+            .0
+            .chunks_exact(self.pool.channel);
+        let outputs = S::as_mut_simd_f32s(self.output)
+            .0
+            .chunks_exact_mut(self.pool.windows());
+        for (channel, output) in channels.zip(outputs) {
+            for (window, output) in output.iter_mut().enumerate() {
+                let mut largest = simd.splat_f32s(f32::NEG_INFINITY);
+                for &element in self.pool.window(window) {
+                    let value = channel[element];
+                    // Not `max`: what is not a number wins and stays, and the example is found out.
+                    let not_a_number = simd.not_m32s(simd.equal_f32s(value, value));
+                    let takes = simd.or_m32s(simd.greater_than_f32s(value, largest), not_a_number);
+                    largest = simd.select_f32s(takes, value, largest);
+                }
+                *output = largest;
+            }
+        }
+    }
+}
+
+struct MaxBackward<'a> {
+    pool: &'a Pool,
+    input: &'a [f32],
+    output: &'a [f32],
+    output_gradient: &'a [f32],
+    input_gradient: &'a mut [f32],
+}
+
+impl WithSimd for MaxBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let zero = simd.splat_f32s(0.0);
+        let pool = self.pool;
+        let inputs = S::as_simd_f32s(self.input).0.chunks_exact(pool.channel);
+        let outputs = S::as_simd_f32s(self.output).0.chunks_exact(pool.windows());
+        let gradients = S::as_simd_f32s(self.output_gradient)
+            .0
+            .chunks_exact(pool.windows());
+        let targets = S::as_mut_simd_f32s(self.input_gradient)
+            .0
+            .chunks_exact_mut(pool.channel);
+        for (((input, output), gradient), target) in inputs.zip(outputs).zip(gradients).zip(targets)
+        {
+            target.fill(zero);
+            for (window, (&largest, &gradient)) in output.iter().zip(gradient).enumerate() {
+                // What is left of the gradient: it goes to the first element that equals the maximum, once.
+                let mut left = gradient;
+                for &element in pool.window(window) {
+                    let hit = simd.equal_f32s(input[element], largest);
+                    target[element] =
+                        simd.add_f32s(target[element], simd.select_f32s(hit, left, zero));
+                    left = simd.select_f32s(hit, zero, left);
+                }
+            }
+        }
+    }
+}
+
+/// The mean of each window.
+#[derive(Debug)]
+struct AveragePool {
+    pool: Pool,
+    /// One over the number of elements that each window's sum is divided by.
+    shares: Vec<f32>,
+}
+
+impl Operator for AveragePool {
+    fn forward(&self, isa: Isa, _: &[f32], inputs: &[&[f32]], output: &mut [f32], _: &mut [f32]) {
+        isa.run(AverageForward {
+            pool: &self.pool,
+            shares: &self.shares,
+            input: inputs[0],
+            output,
+        });
+    }
+
+    fn backward_input(
+        &self,
+        isa: Isa,
+        _: usize,
+        _: &[f32],
+        pass: &mut Backward<'_>,
+        input_gradient: &mut [f32],
+    ) {
+        isa.run(AverageBackward {
+            pool: &self.pool,
+            shares: &self.shares,
+            output_gradient: pass.output_gradient,
+            input_gradient,
+        });
+    }
+}
+
+struct AverageForward<'a> {
+    pool: &'a Pool,
+    shares: &'a [f32],
+    input: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl WithSimd for AverageForward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let channels = S::as_simd_f32s(self.input)
+            .0
+            .chunks_exact(self.pool.channel);
+        let outputs = S::as_mut_simd_f32s(self.output)
+            .0
+            .chunks_exact_mut(self.pool.windows());
+        for (channel, output) in channels.zip(outputs) {
+            for (window, (output, &share)) in output.iter_mut().zip(self.shares).enumerate() {
+                let mut sum = simd.splat_f32s(0.0);
+                for &element in self.pool.window(window) {
+                    sum = simd.add_f32s(sum, channel[element]);
+                }
+                *output = simd.mul_f32s(sum, simd.splat_f32s(share));
+            }
+        }
+    }
+}
+
+struct AverageBackward<'a> {
+    pool: &'a Pool,
+    shares: &'a [f32],
+    output_gradient: &'a [f32],
+    input_gradient: &'a mut [f32],
+}
+
+impl WithSimd for AverageBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let pool = self.pool;
+        let gradients = S::as_simd_f32s(self.output_gradient)
+            .0
+            .chunks_exact(pool.windows());
+        let targets = S::as_mut_simd_f32s(self.input_gradient)
+            .0
+            .chunks_exact_mut(pool.channel);
+        for (gradient, target) in gradients.zip(targets) {
+            target.fill(simd.splat_f32s(0.0));
+            for (window, (&gradient, &share)) in gradient.iter().zip(self.shares).enumerate() {
+                let part = simd.mul_f32s(gradient, simd.splat_f32s(share));
+                for &element in pool.window(window) {
+                    target[element] = simd.add_f32s(target[element], part);
+                }
+            }
+        }
+    }
+}
