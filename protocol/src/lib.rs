@@ -5,16 +5,20 @@
 mod authorisation;
 mod batch;
 mod contract;
+mod derivation;
 mod digest;
 mod dsse;
 mod identity;
 pub mod ledger;
 mod manifest;
 mod message;
+mod noise_key;
 mod numbers;
 mod party;
 mod party_folder;
+mod sealed;
 mod sealing_key;
+mod segments;
 
 pub use authorisation::{
     AUTHORISATION_PAYLOAD_TYPE, AUTHORISATION_SIZE_LIMIT, Authorisation, AuthorisationError,
@@ -40,7 +44,13 @@ pub use message::{
     AgentRequest, AgentResponse, BatchHeader, Joined, JoinedDataset, KeyShare, LEASE_STEPS_LIMIT,
     REQUEST_SIZE_LIMIT, ServiceRefusal, ServiceRefusalCode,
 };
+pub use noise_key::{NoiseKey, NoiseKeySyntax, NoiseStatic};
 pub use numbers::{NumberSyntax, RunNumber, SequenceNumber};
 pub use party::{DatasetName, NameSyntax, PartyName, Role};
 pub use party_folder::{FolderError, PartyFolder};
+pub use sealed::{
+    ArchiveError, ModelArchive, ModelFile, OpenError, SealError, SealedFor, SealingSecret,
+    SealingSecretError, open_model, seal_model,
+};
 pub use sealing_key::{ML_KEM_768_KEY_LENGTH, SealingKey};
+pub use segments::{SEGMENT_OVERHEAD, SEGMENT_SIZE, SegmentError};
