@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tributary_protocol::channel::{Attested, Channel, ChannelError, Endpoint, Established};
+use tributary_protocol::handshake::Concern;
 use tributary_protocol::{Contract, Digest, PartyName};
 
 /// The first pause after a failed attempt to connect; it doubles up to [`LONGEST_PAUSE`].
@@ -15,9 +16,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A returned agent is taken back within this time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// Channels are attested anew when this share of the contract's interval has passed: the rest is room for a slow answer.
-const REATTEST_AFTER: f64 = 0.8;
 
 /// A channel with one agent.
 pub type AgentChannel = Arc<Channel<Attested>>;
@@ -39,6 +37,8 @@ enum Presence {
     Present(AgentChannel),
     /// One side refuses the other: trying again would change nothing.
     Refused(Arc<ChannelError>),
+    /// Another party of the contract answers at the agent's address.
+    Elsewhere { address: SocketAddr, party: PartyName },
 }
 
 /// Why there is no channel with an agent.
@@ -54,6 +54,16 @@ pub enum AgentError {
         agent: PartyName,
         /// Why.
         source: Arc<ChannelError>,
+    },
+    /// The address is another agent's.
+    #[error("expected agent {agent} at {address}, found {found}")]
+    Elsewhere {
+        /// Who was looked for.
+        agent: PartyName,
+        /// Where.
+        address: SocketAddr,
+        /// Who is there.
+        found: PartyName,
     },
 }
 
@@ -82,7 +92,7 @@ impl Peers {
         }
         tasks.spawn(keep_accepting(endpoint.clone(), contract.digest(), agents.clone()));
         for presence in agents.values() {
-            tasks.spawn(keep_attested(presence.clone(), contract.attestation_interval()));
+            tasks.spawn(keep_attested(presence.clone()));
         }
         Self { agents, _tasks: tasks }
     }
@@ -106,6 +116,13 @@ impl Peers {
                         source: Arc::clone(source),
                     });
                 }
+                Presence::Elsewhere { address, party } => {
+                    return Err(AgentError::Elsewhere {
+                        agent: agent.clone(),
+                        address: *address,
+                        found: party.clone(),
+                    });
+                }
                 Presence::Absent(_) => {}
             }
             if presence.changed().await.is_err() {
@@ -119,7 +136,7 @@ impl Peers {
         match &*self.agents.get(agent)?.borrow() {
             Presence::Absent(error) => error.clone(),
             Presence::Refused(error) => Some(Arc::clone(error)),
-            Presence::Present(_) => None,
+            Presence::Present(_) | Presence::Elsewhere { .. } => None,
         }
     }
 
@@ -156,23 +173,18 @@ async fn keep_dialling(
         if changes.wait_for(absent).await.is_err() {
             return;
         }
-        let outcome = match endpoint.connect(address, contract).await {
-            Ok(channel) => channel.attest().await,
-            Err(error) => Err(error),
-        };
-        match outcome {
+        match endpoint.dial(address, &contract).await {
             Ok(Established::Attested(channel)) if channel.peer().party == agent => {
                 pause = FIRST_PAUSE;
                 presence.send_replace(Presence::Present(Arc::new(channel)));
             }
             Ok(other) => {
-                // The address belongs to another party of the contract, which is no failure of attestation.
-                let got = other.peer().party.clone();
-                let error = ChannelError::OtherParty { expected: agent.clone(), got };
-                presence.send_replace(Presence::Refused(Arc::new(error)));
+                presence.send_replace(Presence::Elsewhere { address, party: other.peer().party });
+                return;
             }
-            Err(error) if error.is_final() => {
+            Err(error) if is_final(&error) => {
                 presence.send_replace(Presence::Refused(Arc::new(error)));
+                return;
             }
             Err(error) => {
                 tracing::debug!(%agent, %address, %error, "no channel yet");
@@ -201,11 +213,11 @@ async fn keep_accepting(
         tokio::select! {
             arrival = endpoint.accept() => {
                 let Some(arrival) = arrival else { return };
-                handshakes.spawn(async move { arrival.establish().await?.attest().await });
+                handshakes.spawn(async move { arrival.establish().await });
             }
             Some(outcome) = handshakes.join_next(), if !handshakes.is_empty() => {
                 match outcome {
-                    Ok(Ok(Established::Attested(channel))) if channel.contract() == contract => {
+                    Ok(Ok(Established::Attested(channel))) if channel.peer().contract == contract => {
                         if let Some(presence) = agents.get(&channel.peer().party) {
                             presence.send_replace(Presence::Present(Arc::new(channel)));
                         }
@@ -220,27 +232,23 @@ async fn keep_accepting(
 }
 
 /// Attests each channel anew before the contract's interval ends, and notices when one closes.
-async fn keep_attested(presence: watch::Sender<Presence>, interval: Duration) {
+async fn keep_attested(presence: watch::Sender<Presence>) {
     let mut changes = presence.subscribe();
     loop {
-        let present = changes.wait_for(|now| matches!(now, Presence::Present(_))).await;
-        let channel = match present.as_deref() {
+        let channel = match changes.wait_for(|now| matches!(now, Presence::Present(_))).await.as_deref() {
             Ok(Presence::Present(channel)) => Arc::clone(channel),
             Ok(_) => continue,
             Err(_) => return,
         };
-        drop(present);
-        let failed = loop {
-            tokio::select! {
-                () = tokio::time::sleep(interval.mul_f64(REATTEST_AFTER)) => {
-                    if let Err(error) = channel.reattest().await {
-                        break error;
-                    }
-                }
-                error = channel.closed() => break error,
-            }
-        };
-        tracing::info!(error = %failed, "a channel with an agent ended");
+        let error = channel.keep_attested().await;
+        tracing::info!(%error, "a channel with an agent ended");
         forget(&presence, &channel);
     }
+}
+
+/// Whether trying again would change nothing: one side judged the other, and did not merely miss it.
+fn is_final(error: &ChannelError) -> bool {
+    error
+        .refusal()
+        .is_some_and(|code| !matches!(code.concern(), Concern::Timeout | Concern::Protocol))
 }

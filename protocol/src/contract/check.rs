@@ -348,7 +348,7 @@ fn check_pipeline(document: &Document) -> Result<(), ContractError> {
 }
 
 fn check_optimiser(optimiser: &Optimiser) -> Result<(), ContractError> {
-    let positive = |field: &str, value: f32| {
+    let positive = |field: &str, value: f64| {
         expect(
             value.is_finite() && value > 0.0,
             format_args!("pipeline.optimiser.{field}"),
@@ -356,7 +356,7 @@ fn check_optimiser(optimiser: &Optimiser) -> Result<(), ContractError> {
             value,
         )
     };
-    let decay = |field: &str, value: f32| {
+    let decay = |field: &str, value: f64| {
         expect(
             (0.0..1.0).contains(&value),
             format_args!("pipeline.optimiser.{field}"),

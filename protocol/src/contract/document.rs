@@ -168,20 +168,20 @@ pub enum Optimiser {
     /// Stochastic gradient descent.
     Sgd {
         /// The step size.
-        learning_rate: f32,
+        learning_rate: f64,
         /// The share of the last update that is kept, from 0 to below 1.
-        momentum: f32,
+        momentum: f64,
     },
     /// Adam (Kingma and Ba 2015).
     Adam {
         /// The step size.
-        learning_rate: f32,
+        learning_rate: f64,
         /// The decay of the mean of gradients.
-        beta1: f32,
+        beta1: f64,
         /// The decay of the mean of squared gradients.
-        beta2: f32,
+        beta2: f64,
         /// Keeps the division from zero.
-        epsilon: f32,
+        epsilon: f64,
     },
 }
 

@@ -1,0 +1,198 @@
+//! `agent serve`: listens, dials out, or both; serves records to attested aggregators and keeps the ledger.
+//!
+//! A channel arrives or is dialled (`links`), becomes a session (`session`), whose requests are judged by `runs` with the
+//! contract book, the ledger (`ledgers`), the meter and the vault. Only a session with an attested aggregator can reach the sampler.
+
+mod ledgers;
+mod links;
+mod refusals;
+mod runs;
+mod session;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::Utc;
+use clap::Args;
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tributary_attest::{Attester, LaunchConfig, Measurement, Tee};
+use tributary_console::{Blame, ByteSize, Console, ErrorCode, Failure, FailureContext as _};
+use tributary_protocol::channel::{Endpoint, EndpointOptions};
+use tributary_protocol::handshake::{AuthorisationCheck, ConsumerAccess, LocalParty};
+use tributary_protocol::{Authorisation, Digest, Envelope, Identity, PartyKey, PartyName, Passphrase};
+
+use self::ledgers::Ledgers;
+use self::runs::Runs;
+use crate::home::AgentHome;
+use crate::ledger::{EmbeddedLedger, EpsilonLimit};
+use crate::meter::Meter;
+use crate::vault::{CacheSize, Owner, Vault};
+
+/// Serves this party's datasets under the contracts that it has signed.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  agent serve --home alice --passphrase-file alice.pass --listen 127.0.0.1:7001
+  agent serve --home bob --passphrase-file bob.pass --dial aggregator.example:7100 --ledger alice=alice.example:7001")]
+pub struct ServeArgs {
+    /// The agent's folder, made by `agent init`.
+    #[arg(long, env = "TRIBUTARY_HOME", value_name = "DIR")]
+    pub home: PathBuf,
+    /// A file whose first line opens the private key and the vault.
+    #[arg(long, env = "TRIBUTARY_PASSPHRASE_FILE", value_name = "FILE")]
+    pub passphrase_file: PathBuf,
+    /// Where aggregators, and agents that ask this one's ledger, reach it.
+    #[arg(long, env = "TRIBUTARY_LISTEN", value_name = "ADDR", required_unless_present = "dial")]
+    pub listen: Option<SocketAddr>,
+    /// An aggregator to dial, for agents behind a firewall that lets nothing in. Tried until it answers.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub dial: Vec<String>,
+    /// Where the agent listens that keeps a contract's ledger, if it is not this one.
+    #[arg(long, value_name = "NAME=HOST:PORT", value_parser = parse_ledger)]
+    pub ledger: Vec<(PartyName, String)>,
+    /// Decrypted pages that are kept in memory, for each dataset.
+    #[arg(long, env = "TRIBUTARY_CACHE", value_name = "SIZE", default_value = "64MiB")]
+    pub cache: ByteSize,
+}
+
+/// Printed once, when the agent can be reached.
+#[derive(Debug, Serialize)]
+struct Ready {
+    party: PartyName,
+    listening: Option<SocketAddr>,
+    measurement: Measurement,
+    tee: Tee,
+}
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+///
+/// Before serving: a home, vault, meter or ledger that does not open, a port in use, nothing that attests this program.
+pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
+    let home = AgentHome::open(&args.home).or_fail(ErrorCode::FILE_MISSING, "--home")?;
+    let passphrase =
+        Passphrase::read(&args.passphrase_file).or_fail(ErrorCode::FILE_MISSING, "--passphrase-file")?;
+    let identity = home
+        .party()
+        .identity(&passphrase)
+        .or_fail(ErrorCode::PASSPHRASE_WRONG, "the private key")?;
+    let identity = Arc::new(identity);
+    let (attester, measurement) = attester(&home, console)?;
+    let party = home.party().party().clone();
+    let owner = Owner { name: party.clone(), key: home.party().key() };
+    let vault = Vault::open(&home.vault().to_string_lossy(), &passphrase, owner)
+        .or_fail(ErrorCode::VAULT_ALTERED, "the vault")?;
+    let meter = Meter::open(&home.meter(), vault.state_key("meter")).or_fail(ErrorCode::IO, "the meter")?;
+    let ledger = open_ledger(&home, &identity)?;
+    let book = Arc::new(home.contracts());
+    let endpoint = bind(args, &party, &identity, attester, &book)?;
+    let listening = match args.listen {
+        Some(_) => Some(endpoint.local_addr()?),
+        None => None,
+    };
+    let runs = Runs {
+        ledgers: Ledgers::new(
+            party.clone(),
+            Arc::new(ledger),
+            endpoint.clone(),
+            args.ledger.iter().cloned().collect(),
+        ),
+        share_key: vault.state_key("checkpoint shares"),
+        party: party.clone(),
+        book,
+        vault: Arc::new(vault),
+        meter: Arc::new(meter),
+        cache: CacheSize::bytes(args.cache.as_bytes()),
+        joined: Mutex::default(),
+    };
+    let ready = Ready { party, listening, measurement, tee: Tee::Simulated };
+    console.result(&ready, |out| match ready.listening {
+        Some(address) => writeln!(out, "agent {} listens at {address}", ready.party),
+        None => writeln!(out, "agent {} dials out", ready.party),
+    })?;
+    links::run(Arc::new(runs), endpoint, &args.dial, console).await;
+    Ok(())
+}
+
+fn open_ledger(home: &AgentHome, identity: &Arc<Identity>) -> Result<EmbeddedLedger, Failure> {
+    let folder = home.ledger();
+    let party = home.party().party();
+    let clock: crate::ledger::Clock = Arc::new(Utc::now);
+    EmbeddedLedger::open(&folder, party, Arc::clone(identity), clock, Arc::new(EpsilonLimit))
+        .or_fail(ErrorCode::LEDGER_DAMAGED, "the ledger")
+}
+
+fn bind(
+    args: &ServeArgs,
+    party: &PartyName,
+    identity: &Arc<Identity>,
+    attester: Arc<dyn Attester>,
+    book: &Arc<crate::contracts::ContractBook>,
+) -> Result<Endpoint, Failure> {
+    let local = LocalParty::provider(
+        party.clone(),
+        Arc::clone(identity),
+        attester,
+        // A consumer's workstation may ask the ledger; it is never sent a record.
+        ConsumerAccess::Identified,
+    );
+    let terms: Arc<dyn tributary_protocol::handshake::TermsDirectory> = Arc::clone(book) as _;
+    let options = EndpointOptions {
+        authorisations: Arc::new(ByConsumer),
+        ..EndpointOptions::new(local, terms)
+    };
+    // An agent that only dials takes any port.
+    let address = args.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+    Endpoint::bind(address, options).or_fail(ErrorCode::IO, format_args!("listening at {address}"))
+}
+
+/// Judges the authorisation of an aggregator that does not hold the consumer's contract key.
+struct ByConsumer;
+
+impl AuthorisationCheck for ByConsumer {
+    fn runner(
+        &self,
+        envelope: &[u8],
+        consumer: &PartyKey,
+        contract: &Digest,
+        now: chrono::DateTime<Utc>,
+    ) -> Result<PartyKey, String> {
+        let envelope = Envelope::from_json(envelope).map_err(|error| error.to_string())?;
+        let authorisation =
+            Authorisation::verify(&envelope, consumer, now).map_err(|error| error.to_string())?;
+        authorisation
+            .expect(contract, authorisation.run(), &authorisation.runner())
+            .map_err(|error| error.to_string())?;
+        Ok(authorisation.runner())
+    }
+}
+
+/// What signs this program's evidence. Only the simulated TEE is built; it says so on every screen.
+fn attester(home: &AgentHome, console: &Console) -> Result<(Arc<dyn Attester>, Measurement), Failure> {
+    let platform = home
+        .party()
+        .platform()
+        .or_fail(ErrorCode::KEY_UNREADABLE, "the platform")?
+        .ok_or_else(|| {
+            Failure::new(
+                ErrorCode::ATTESTATION_MISSING,
+                "expected something that attests this program; this home has no simulated platform, and SEV-SNP and TDX are not built yet",
+            )
+            .blame(Blame::Hardware)
+            .hint("make the home with `agent init --simulated ROOT`")
+        })?;
+    let measurement = Measurement::of_current_exe().or_fail(ErrorCode::IO, "measuring this program")?;
+    if let Some(warning) = Tee::Simulated.warning() {
+        console.warn(warning);
+    }
+    Ok((Arc::new(platform.launch(measurement, LaunchConfig::default())), measurement))
+}
+
+fn parse_ledger(text: &str) -> Result<(PartyName, String), String> {
+    let (name, address) = text
+        .split_once('=')
+        .ok_or_else(|| format!("expected NAME=HOST:PORT such as alice=127.0.0.1:7001, got `{text}`"))?;
+    Ok((name.parse().map_err(|error| format!("{error}"))?, address.to_owned()))
+}

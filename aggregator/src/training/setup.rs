@@ -1,0 +1,190 @@
+//! What must hold before anybody is connected to: contract, model, keys and platform.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tributary_attest::{Attester, LaunchConfig, Measurement, Tee};
+use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
+use tributary_protocol::channel::{Endpoint, EndpointOptions};
+use tributary_protocol::handshake::{LocalParty, Terms, TermsDirectory};
+use tributary_protocol::{
+    Authorisation, Contract, ContractError, Digest, Envelope, Identity, NoiseStatic, Passphrase,
+};
+use tributary_trainer::Graph;
+
+use super::settings::TrainArgs;
+use crate::home::{ConsumerHome, ContractFileError, RegisteredContract};
+
+/// A run that may begin as far as this side can tell.
+pub(super) struct Setup {
+    pub(super) home: ConsumerHome,
+    pub(super) registered: RegisteredContract,
+    pub(super) identity: Arc<Identity>,
+    pub(super) attester: Arc<dyn Attester>,
+    /// The key from which the model is sealed; it is bound into the evidence of every channel.
+    pub(super) noise: NoiseStatic,
+    /// The consumer's authorisation, where it was given as a file.
+    pub(super) authorisation: Option<Envelope>,
+    /// The model before training, as the contract names it.
+    pub(super) onnx: Vec<u8>,
+    graph: Graph,
+}
+
+impl Setup {
+    pub(super) fn prepare(args: &TrainArgs, console: &Console) -> Result<Self, Failure> {
+        let home = ConsumerHome::open(&args.home).or_fail(ErrorCode::FILE_MISSING, "--home")?;
+        let passphrase =
+            Passphrase::read(&args.passphrase_file).or_fail(ErrorCode::FILE_MISSING, "--passphrase-file")?;
+        let registered = home.contract(args.contract).map_err(contract_file_failure)?;
+        let now = Utc::now();
+        registered.signed.check(now).map_err(contract_failure)?;
+        let identity = home
+            .party()
+            .identity(&passphrase)
+            .or_fail(ErrorCode::PASSPHRASE_WRONG, "the private key")?;
+        let contract = registered.signed.contract();
+        let authorisation = read_authorisation(args.authorisation.as_deref(), contract, &identity, now)?;
+        let (onnx, graph) = read_model(&home, contract)?;
+        let attester = attester(&home, console)?;
+        Ok(Self {
+            identity: Arc::new(identity),
+            attester,
+            noise: NoiseStatic::generate(),
+            authorisation,
+            onnx,
+            graph,
+            registered,
+            home,
+        })
+    }
+
+    pub(super) fn contract(&self) -> &Contract {
+        self.registered.signed.contract()
+    }
+
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Listens for agents that dial, and is ready to dial the others.
+    pub(super) fn bind(&self, listen: SocketAddr) -> Result<Endpoint, Failure> {
+        let party = self.contract().consumer().0.clone();
+        let (identity, attester) = (Arc::clone(&self.identity), Arc::clone(&self.attester));
+        let local = match &self.authorisation {
+            None => LocalParty::aggregator(party, identity, attester, self.noise.public()),
+            Some(envelope) => LocalParty::authorised_aggregator(
+                party,
+                identity,
+                envelope.to_json(),
+                attester,
+                self.noise.public(),
+            )
+            .or_fail(ErrorCode::AUTHORISATION_REFUSED, "--authorisation")?,
+        };
+        let terms = OneContract(Arc::new(self.contract().terms()));
+        Endpoint::bind(listen, EndpointOptions::new(local, Arc::new(terms)))
+            .or_fail(ErrorCode::IO, format_args!("listening at {listen}"))
+    }
+}
+
+/// An aggregator knows one contract: the one that it was started for.
+struct OneContract(Arc<Terms>);
+
+impl TermsDirectory for OneContract {
+    fn terms(&self, contract: &Digest) -> Option<Arc<Terms>> {
+        (self.0.contract == *contract).then(|| Arc::clone(&self.0))
+    }
+}
+
+fn read_authorisation(
+    path: Option<&Path>,
+    contract: &Contract,
+    identity: &Identity,
+    now: DateTime<Utc>,
+) -> Result<Option<Envelope>, Failure> {
+    let consumer = contract.consumer().1;
+    let Some(path) = path else {
+        if identity.public() == *consumer {
+            return Ok(None);
+        }
+        return Err(Failure::new(
+            ErrorCode::AUTHORISATION_REFUSED,
+            format!(
+                "expected the consumer's contract key {consumer} in this home, or --authorisation; this home holds {}",
+                identity.public()
+            ),
+        )
+        .hint("ask the consumer for `aggregator authorise --runner` with this home's key"));
+    };
+    let bytes = std::fs::read(path).or_fail(ErrorCode::FILE_MISSING, path.display())?;
+    let envelope =
+        Envelope::from_json(&bytes).or_fail(ErrorCode::AUTHORISATION_REFUSED, path.display())?;
+    let authorisation = Authorisation::verify(&envelope, consumer, now)
+        .or_fail(ErrorCode::AUTHORISATION_REFUSED, path.display())?;
+    authorisation
+        .expect(&contract.digest(), authorisation.run(), &identity.public())
+        .or_fail(ErrorCode::AUTHORISATION_REFUSED, path.display())?;
+    Ok(Some(envelope))
+}
+
+fn read_model(home: &ConsumerHome, contract: &Contract) -> Result<(Vec<u8>, Graph), Failure> {
+    let pipeline = &contract.document().pipeline;
+    let digest = pipeline.model.onnx;
+    let onnx = home.model(&digest)?.ok_or_else(|| {
+        Failure::new(
+            ErrorCode::MODEL_INVALID,
+            format!(
+                "expected the contract's model, {digest}, as {}",
+                home.model_path(&digest).display()
+            ),
+        )
+        .blame(Blame::Configuration)
+        .hint("copy the ONNX file that the contract was written for to this place")
+    })?;
+    let graph = Graph::from_onnx(&onnx).or_fail(ErrorCode::MODEL_UNSUPPORTED, "the contract's model")?;
+    crate::model_fit::check(&graph, contract).or_fail(ErrorCode::MODEL_INVALID, "the contract's model")?;
+    Ok((onnx, graph))
+}
+
+/// What signs this program's evidence. Only the simulated TEE is built; it says so on every screen.
+fn attester(home: &ConsumerHome, console: &Console) -> Result<Arc<dyn Attester>, Failure> {
+    let platform = home
+        .party()
+        .platform()
+        .or_fail(ErrorCode::KEY_UNREADABLE, "the platform")?
+        .ok_or_else(|| {
+            Failure::new(
+                ErrorCode::ATTESTATION_MISSING,
+                "expected something that attests this program; this home has no simulated platform, and SEV-SNP and TDX are not built yet",
+            )
+            .hint("make the home with `aggregator init --simulated ROOT`")
+        })?;
+    let measurement = Measurement::of_current_exe().or_fail(ErrorCode::IO, "measuring this program")?;
+    if let Some(warning) = Tee::Simulated.warning() {
+        console.warn(warning);
+    }
+    Ok(Arc::new(platform.launch(measurement, LaunchConfig::default())))
+}
+
+fn contract_file_failure(error: ContractFileError) -> Failure {
+    match error {
+        ContractFileError::Contract(error) => contract_failure(error),
+        ContractFileError::Absent { .. } => Failure::from_error(ErrorCode::CONTRACT_UNKNOWN, &error)
+            .hint("register it with `aggregator contract register`, or copy its folder from the home that did"),
+        ContractFileError::Receipt { .. } => Failure::from_error(ErrorCode::LEDGER_PROOF_REFUSED, &error)
+            .hint("register the contract again: the ledger gives the same number and a new receipt"),
+        ContractFileError::Io(error) => error.into(),
+    }
+}
+
+/// A contract's own refusal, with its code.
+pub(crate) fn contract_failure(error: ContractError) -> Failure {
+    let code = match &error {
+        ContractError::Unsigned { .. } => ErrorCode::CONTRACT_UNSIGNED,
+        ContractError::NotYetInForce { .. } | ContractError::Expired { .. } => ErrorCode::CONTRACT_EXPIRED,
+        _ => ErrorCode::CONTRACT_INVALID,
+    };
+    Failure::from_error(code, &error).hint(error.hint()).blame(Blame::Contract)
+}
