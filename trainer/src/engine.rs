@@ -62,6 +62,11 @@ impl Engine {
         }
     }
 
+    /// The instruction set that it runs on.
+    pub(crate) fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// Examples in a tile.
     pub(crate) fn width(&self) -> usize {
         self.width

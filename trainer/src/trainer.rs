@@ -476,8 +476,6 @@ struct Worker {
     /// One example's outputs and their gradient.
     outputs: Vec<f32>,
     output_gradient: Vec<f32>,
-    /// One example's gradient.
-    gradient: Vec<f32>,
 }
 
 impl Worker {
@@ -494,7 +492,6 @@ impl Worker {
             poisoned: 0,
             outputs: vec![0.0; classes],
             output_gradient: vec![0.0; classes],
-            gradient: vec![0.0; private],
         }
     }
 
@@ -514,6 +511,7 @@ impl Worker {
         tile: &Examples<'_>,
     ) {
         let width = self.engine.width();
+        let isa = self.engine.isa();
         let mut sound = vec![false; width];
         self.engine.forward(graph, weights, tile.inputs);
         let inputs = tile.inputs.chunks_exact(graph.input_shape().elements());
@@ -531,25 +529,26 @@ impl Worker {
         }
         // Lanes behind the last example keep an old gradient, which nothing reads.
         let gradients = self.engine.backward(graph, weights);
-        for (lane, sound) in sound.iter().enumerate().take(tile.len()) {
-            let added = *sound
-                && match grid {
-                    Some(grid) => {
-                        crate::lanes::gather(gradients, width, lane, &mut self.gradient);
-                        !grid.accumulate(&self.gradient, &mut self.sums).poisoned
+        self.poisoned += sound
+            .iter()
+            .take(tile.len())
+            .filter(|sound| !**sound)
+            .count();
+        match grid {
+            Some(grid) => {
+                self.poisoned += grid.accumulate_tile(isa, gradients, &sound, &mut self.sums)
+            }
+            None => {
+                for (sum, vector) in self
+                    .plain_sums
+                    .iter_mut()
+                    .zip(gradients.chunks_exact(width))
+                {
+                    for (value, _) in vector.iter().zip(&sound).filter(|(_, sound)| **sound) {
+                        *sum += value;
                     }
-                    None => {
-                        for (sum, vector) in self
-                            .plain_sums
-                            .iter_mut()
-                            .zip(gradients.chunks_exact(width))
-                        {
-                            *sum += vector[lane];
-                        }
-                        true
-                    }
-                };
-            self.poisoned += usize::from(!added);
+                }
+            }
         }
     }
 }
