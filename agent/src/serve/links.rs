@@ -50,7 +50,7 @@ pub(super) async fn run(runs: Arc<Runs>, endpoint: Endpoint, dial: &[String], co
         }
     }
     tasks.abort_all();
-    endpoint.close(CloseCode::application(0), "the agent stops").await;
+    endpoint.close(CloseCode::SHUTTING_DOWN, "the agent stops").await;
 }
 
 async fn serve(runs: Arc<Runs>, established: Established, console: &Console) {

@@ -19,9 +19,6 @@ use super::runs::{Draw, LeasedSteps, Runs};
 /// How often an open channel is held against the officer's refusals.
 const REFUSAL_CHECK: Duration = Duration::from_secs(1);
 
-/// The code with which a channel is closed whose contract was refused or revoked.
-const REVOKED: CloseCode = CloseCode::application(14);
-
 /// Serves a peer whose evidence was accepted, until the channel closes.
 pub(super) async fn serve_attested(runs: Arc<Runs>, channel: Arc<Channel<Attested>>) {
     let peer = channel.peer();
@@ -37,7 +34,7 @@ pub(super) async fn serve_attested(runs: Arc<Runs>, channel: Arc<Channel<Atteste
             }
             _ = check.tick() => {
                 if let Err(error) = runs.book.get(&peer.contract) {
-                    channel.close(REVOKED, &of_book(error).message);
+                    channel.close(CloseCode::REVOKED, &of_book(error).message);
                     break;
                 }
             }
@@ -188,7 +185,7 @@ fn draw_batch(draw: &Draw) -> Result<Bytes, Box<dyn std::error::Error + Send + S
 /// A dataset that fails while it streams is this agent's fault: the peer sees the stream end.
 fn stop(channel: &Channel<Attested>, error: &dyn std::fmt::Display) -> ChannelError {
     let refusal = internal(error);
-    channel.close(CloseCode::application(1), &refusal.message);
+    channel.close(CloseCode::PROTOCOL, &refusal.message);
     ChannelError::Closed
 }
 

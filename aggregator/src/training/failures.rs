@@ -1,10 +1,8 @@
 //! What stops a run, as people and programs see it.
 
-use std::sync::Arc;
-
 use tributary_console::{Blame, ErrorCode, Failure, IntoFailure};
 use tributary_protocol::ServiceRefusalCode;
-use tributary_protocol::channel::ChannelError;
+use tributary_protocol::channel::{ChannelError, CloseCode};
 use tributary_protocol::handshake::{Concern, HandshakeError};
 use tributary_protocol::ledger::{ExitFamily, LedgerError};
 
@@ -25,6 +23,9 @@ pub(crate) fn ledger_failure(error: LedgerError) -> Failure {
 
 /// A channel that did not open.
 pub(crate) fn channel_failure(error: &ChannelError) -> Failure {
+    if matches!(error, ChannelError::ClosedByPeer { code, .. } if *code == CloseCode::REVOKED) {
+        return Failure::from_error(ErrorCode::REVOKED, error).blame(Blame::Contract);
+    }
     let Some(code) = error.refusal() else {
         return Failure::from_error(ErrorCode::PEER_LOST, error).blame(Blame::Peer);
     };
@@ -87,9 +88,4 @@ impl IntoFailure for FeedError {
             }
         }
     }
-}
-
-/// The error behind an [`Arc`] that several waiters share.
-pub(crate) fn shared(error: &Arc<ChannelError>) -> Failure {
-    channel_failure(error)
 }

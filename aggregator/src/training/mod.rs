@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tributary_console::{Console, Failure};
+use tributary_protocol::channel::CloseCode;
 
 use self::opening::Opening;
 use self::peers::Peers;
@@ -48,6 +49,6 @@ pub async fn train(args: &TrainArgs, console: &Console) -> Result<TrainReport, F
     let steps = Steps::resume_or_begin(&setup, args, opening)?;
     let trained = steps.train(console).await?;
     let report = finish::finish(&setup, trained, begun, console).await?;
-    endpoint.close().await;
+    endpoint.close(CloseCode::DONE, "the run is over").await;
     Ok(report)
 }

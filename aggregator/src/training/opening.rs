@@ -91,13 +91,13 @@ impl Opening {
     }
 
     /// The key of the run's checkpoints, from the shares that the agents gave this attested program.
-    pub(super) fn checkpoint_key(&self, contract: &Contract) -> CheckpointKey {
+    pub(super) fn checkpoint_key(&self, contract: &Contract) -> Result<CheckpointKey, Failure> {
         let shares: BTreeMap<PartyName, KeyShare> = self
             .feeds
             .iter()
             .map(|feed| (feed.dataset.owner.clone(), feed.share.clone()))
             .collect();
-        CheckpointKey::derive(&shares, &contract.digest(), self.run)
+        CheckpointKey::derive(&shares, contract, self.run).or_fail(ErrorCode::INTERNAL, "the checkpoint key")
     }
 
     /// Records the end of the run.
@@ -171,6 +171,8 @@ fn choose_run(view: &ContractView, contract: &Contract, args: &TrainArgs) -> Res
     let next = RunNumber::new(view.runs_opened.saturating_add(1)).unwrap_or(RunNumber::FIRST);
     match (view.open_run, args.resume) {
         (Some(open), true) if args.run.is_none_or(|run| run == open) => Ok(open),
+        // A unit that names its run can be started again and again: it begins, goes on, and is done.
+        (None, true) if args.run == Some(next) && next.get() <= contract.runs() => Ok(next),
         (open, true) => Err(Failure::new(
             ErrorCode::USAGE,
             match open {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tributary_protocol::channel::{Attested, Channel, ChannelError, Endpoint, Established};
+use tributary_protocol::channel::{Attested, Channel, ChannelError, CloseCode, Endpoint, Established};
 use tributary_protocol::handshake::Concern;
 use tributary_protocol::{Contract, Digest, PartyName};
 
@@ -242,12 +242,19 @@ async fn keep_attested(presence: watch::Sender<Presence>) {
         };
         let error = channel.keep_attested().await;
         tracing::info!(%error, "a channel with an agent ended");
+        if is_final(&error) {
+            presence.send_replace(Presence::Refused(Arc::new(error)));
+            return;
+        }
         forget(&presence, &channel);
     }
 }
 
 /// Whether trying again would change nothing: one side judged the other, and did not merely miss it.
 fn is_final(error: &ChannelError) -> bool {
+    if let ChannelError::ClosedByPeer { code, .. } = error {
+        return *code == CloseCode::REVOKED;
+    }
     error
         .refusal()
         .is_some_and(|code| !matches!(code.concern(), Concern::Timeout | Concern::Protocol))

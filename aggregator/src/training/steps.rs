@@ -5,7 +5,7 @@ use std::time::Instant;
 use tributary_accounting::{Delta, Epsilon, RdpLedger, Steps as StepCount};
 use tributary_console::{Console, ErrorCode, Failure, FailureContext as _, StepProgress, StepReport};
 use tributary_protocol::{
-    CheckpointKey, Contract, DatasetRef, Digest, Metrics, Optimiser, open_checkpoint, seal_checkpoint,
+    CheckpointKey, Contract, DatasetRef, Digest, Metrics, Optimiser,
 };
 use tributary_trainer::{Examples, LossConfig, OptimiserConfig, PrivacySettings, Trainer, TrainerState};
 
@@ -102,10 +102,10 @@ impl Steps {
         let optimiser = optimiser_of(&pipeline.optimiser);
         let graph = setup.graph().clone();
         let loss = LossConfig::CrossEntropy;
-        let key = opening.checkpoint_key(&contract);
+        let key = opening.checkpoint_key(&contract)?;
         let saved = opening
             .checkpoint
-            .map(|digest| restore(&opening, &contract, &key, &digest))
+            .map(|digest| restore(&opening, &key, &digest))
             .transpose()?;
         let (trainer, points, trained) = match saved {
             Some(SavedState { trainer, points, trained }) => {
@@ -244,14 +244,12 @@ impl Steps {
         };
         let bytes = postcard::to_allocvec(&state).or_fail(ErrorCode::INTERNAL, "the checkpoint")?;
         let step = self.trainer.steps();
-        let contract = self.contract.digest();
-        let sealed = seal_checkpoint(&bytes, &self.key, &contract, self.opening.run, step)
-            .or_fail(ErrorCode::INTERNAL, "the checkpoint")?;
-        let digest = self
-            .opening
+        let sealed = self.key.seal(step, &bytes).or_fail(ErrorCode::INTERNAL, "the checkpoint")?;
+        self.opening
             .folder
-            .keep_checkpoint(step, &sealed)
+            .keep_checkpoint(step, sealed.bytes())
             .or_fail(ErrorCode::IO, "the checkpoint")?;
+        let digest = sealed.digest();
         // All at once: each is a round trip and a synced write at another machine.
         let mut settlements = Vec::new();
         for (feed, account) in self.opening.feeds.iter().zip(&self.accounts) {
@@ -327,14 +325,14 @@ async fn join_all<F: Future<Output = Result<(), FeedError>>>(
 
 fn restore(
     opening: &Opening,
-    contract: &Contract,
     key: &CheckpointKey,
-    digest: &Digest,
+    newest: &Digest,
 ) -> Result<SavedState, Failure> {
-    let sealed = find_checkpoint(&opening.folder, digest)?;
-    let (_, bytes) = open_checkpoint(&sealed, key, &contract.digest(), opening.run)
+    let sealed = find_checkpoint(&opening.folder, newest)?;
+    let opened = key
+        .open(&sealed, newest)
         .or_fail(ErrorCode::CHECKPOINT_REFUSED, "the checkpoint")?;
-    postcard::from_bytes(&bytes).or_fail(ErrorCode::CHECKPOINT_REFUSED, "the checkpoint")
+    postcard::from_bytes(opened.content()).or_fail(ErrorCode::CHECKPOINT_REFUSED, "the checkpoint")
 }
 
 fn find_checkpoint(folder: &RunFolder, digest: &Digest) -> Result<Vec<u8>, Failure> {
