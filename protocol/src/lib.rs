@@ -4,6 +4,7 @@
 
 mod authorisation;
 mod batch;
+mod checkpoint;
 mod contract;
 mod derivation;
 mod digest;
@@ -16,6 +17,7 @@ mod noise_key;
 mod numbers;
 mod party;
 mod party_folder;
+mod receipt;
 mod sealed;
 mod sealing_key;
 mod segments;
@@ -26,6 +28,9 @@ pub use authorisation::{
 };
 pub use batch::{
     Batch, BatchError, BatchFormat, FRAME_SIZE_LIMIT, Frame, arrow_schema, check_values,
+};
+pub use checkpoint::{
+    CHECKPOINT_SIZE_LIMIT, CheckpointError, CheckpointKey, OpenedCheckpoint, SealedCheckpoint,
 };
 pub use contract::{
     Attestation, CONTRACT_SIZE_LIMIT, CONTRACT_TYPE, Combine, Contract, ContractError, Dataset,
@@ -48,6 +53,10 @@ pub use noise_key::{NoiseKey, NoiseKeySyntax, NoiseStatic};
 pub use numbers::{NumberSyntax, RunNumber, SequenceNumber};
 pub use party::{DatasetName, NameSyntax, PartyName, Role};
 pub use party_folder::{FolderError, PartyFolder};
+pub use receipt::{
+    DatasetUse, RECEIPT_LEDGER_LIMIT, RECEIPT_PAYLOAD_TYPE, RECEIPT_PREDICATE_TYPE,
+    RECEIPT_SIZE_LIMIT, Receipt, ReceiptDataset, ReceiptError, RunSummary,
+};
 pub use sealed::{
     ArchiveError, ModelArchive, ModelFile, OpenError, SealError, SealedFor, SealingSecret,
     SealingSecretError, open_model, seal_model,

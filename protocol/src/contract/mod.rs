@@ -5,7 +5,7 @@ mod check;
 mod document;
 mod signing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use super::*;
 use crate::identity::Identity;
 
 /// A document that makes sense, with its parties' identities: alice and bob provide, tdc consumes.
-fn good() -> (Value, [Identity; 3]) {
+pub(crate) fn good() -> (Value, [Identity; 3]) {
     let parties = [
         Identity::generate(),
         Identity::generate(),
