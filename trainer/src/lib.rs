@@ -24,6 +24,8 @@ mod onnx;
 mod optimiser;
 mod parameters;
 mod privacy;
+#[cfg(test)]
+mod reference;
 mod trainer;
 
 pub use evaluate::{ClassMetrics, EvaluateError, Metrics, evaluate};
