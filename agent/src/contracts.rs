@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tributary_durable::{Readers, replace};
-use tributary_protocol::handshake::{Terms, TermsDirectory};
+use tributary_protocol::{Terms, TermsDirectory};
 use tributary_protocol::{Contract, ContractError, Digest, Identity, PartyKey, SignedContract};
 
 /// A reason is a paragraph.

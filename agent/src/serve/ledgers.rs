@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
-use tributary_protocol::channel::{Attested, Channel, Endpoint, Established};
+use tributary_protocol::{Attested, Channel, Endpoint, Established};
 use tributary_protocol::ledger::{
     Ledger, LedgerError, Members, RemoteLedger, Request, Requester, Response, Transport, TransportError,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::Utc;
 use tokio::task::JoinSet;
 use tributary_console::Console;
-use tributary_protocol::channel::{CloseCode, Endpoint, Established};
+use tributary_protocol::{CloseCode, Endpoint, Established};
 use tributary_protocol::{Digest, Role};
 
 use super::runs::Runs;

@@ -19,9 +19,8 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use tributary_attest::{Attester, LaunchConfig, Measurement, Tee};
 use tributary_console::{Blame, ByteSize, Console, ErrorCode, Failure, FailureContext as _};
-use tributary_protocol::channel::{Endpoint, EndpointOptions};
-use tributary_protocol::handshake::{AuthorisationCheck, ConsumerAccess, LocalParty};
-use tributary_protocol::{Authorisation, Digest, Envelope, Identity, PartyKey, PartyName, Passphrase};
+use tributary_protocol::{Endpoint, EndpointOptions};
+use tributary_protocol::{ConsumerAccess, Identity, LocalParty, PartyName, Passphrase, SignedAuthorisations, TermsDirectory};
 
 use self::ledgers::Ledgers;
 use self::runs::Runs;
@@ -138,35 +137,14 @@ fn bind(
         // A consumer's workstation may ask the ledger; it is never sent a record.
         ConsumerAccess::Identified,
     );
-    let terms: Arc<dyn tributary_protocol::handshake::TermsDirectory> = Arc::clone(book) as _;
+    let terms: Arc<dyn TermsDirectory> = Arc::clone(book) as _;
     let options = EndpointOptions {
-        authorisations: Arc::new(ByConsumer),
+        authorisations: Arc::new(SignedAuthorisations),
         ..EndpointOptions::new(local, terms)
     };
     // An agent that only dials takes any port.
     let address = args.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
     Endpoint::bind(address, options).or_fail(ErrorCode::IO, format_args!("listening at {address}"))
-}
-
-/// Judges the authorisation of an aggregator that does not hold the consumer's contract key.
-struct ByConsumer;
-
-impl AuthorisationCheck for ByConsumer {
-    fn runner(
-        &self,
-        envelope: &[u8],
-        consumer: &PartyKey,
-        contract: &Digest,
-        now: chrono::DateTime<Utc>,
-    ) -> Result<PartyKey, String> {
-        let envelope = Envelope::from_json(envelope).map_err(|error| error.to_string())?;
-        let authorisation =
-            Authorisation::verify(&envelope, consumer, now).map_err(|error| error.to_string())?;
-        authorisation
-            .expect(contract, authorisation.run(), &authorisation.runner())
-            .map_err(|error| error.to_string())?;
-        Ok(authorisation.runner())
-    }
 }
 
 /// What signs this program's evidence. Only the simulated TEE is built; it says so on every screen.

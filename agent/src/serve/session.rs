@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::Utc;
 use tokio::task::JoinSet;
-use tributary_protocol::channel::{Attested, Channel, ChannelError, CloseCode, Identified, Request};
+use tributary_protocol::{Attested, Channel, ChannelError, CloseCode, Identified, Request};
 use tributary_protocol::ledger::{Requester, answer};
 use tributary_protocol::{
     AgentRequest, AgentResponse, BatchHeader, DatasetName, Digest, RunNumber, ServiceRefusal,

@@ -2,8 +2,8 @@
 
 use tributary_console::{Blame, ErrorCode, Failure, IntoFailure};
 use tributary_protocol::ServiceRefusalCode;
-use tributary_protocol::channel::{ChannelError, CloseCode};
-use tributary_protocol::handshake::{Concern, HandshakeError};
+use tributary_protocol::{ChannelError, CloseCode};
+use tributary_protocol::{Concern, HandshakeError};
 use tributary_protocol::ledger::{ExitFamily, LedgerError};
 
 use super::feed::FeedError;

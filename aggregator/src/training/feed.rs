@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tributary_console::{Console, wait_visibly};
-use tributary_protocol::channel::ChannelError;
+use tributary_protocol::ChannelError;
 use tributary_protocol::{
     AgentRequest, AgentResponse, Batch, BatchError, BatchFormat, BatchHeader, DatasetRef, Digest,
     KeyShare, RunNumber, SequenceNumber, ServiceRefusal, ServiceRefusalCode,

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tributary_console::{Console, Failure};
-use tributary_protocol::channel::CloseCode;
+use tributary_protocol::CloseCode;
 
 use self::opening::Opening;
 use self::peers::Peers;

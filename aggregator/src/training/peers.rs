@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tributary_protocol::channel::{Attested, Channel, ChannelError, CloseCode, Endpoint, Established};
-use tributary_protocol::handshake::Concern;
+use tributary_protocol::{Attested, Channel, ChannelError, CloseCode, Endpoint, Established};
+use tributary_protocol::Concern;
 use tributary_protocol::{Contract, Digest, PartyName};
 
 /// The first pause after a failed attempt to connect; it doubles up to [`LONGEST_PAUSE`].

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tributary_attest::{Attester, LaunchConfig, Measurement, Tee};
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
-use tributary_protocol::channel::{Endpoint, EndpointOptions};
-use tributary_protocol::handshake::{LocalParty, Terms, TermsDirectory};
+use tributary_protocol::{Endpoint, EndpointOptions};
+use tributary_protocol::{LocalParty, Terms, TermsDirectory};
 use tributary_protocol::{
     Authorisation, Contract, ContractError, Digest, Envelope, Identity, NoiseStatic, Passphrase,
 };
