@@ -58,6 +58,21 @@ fn altered(mut bytes: Vec<u8>, at: usize, with: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_set_in_memory_holds_both_files() {
+    let folder = Folder::new();
+    let paths = (folder.put("images", &images()), folder.put("labels", &labels()));
+    let set = read_pair(&paths.0, &paths.1).unwrap();
+    assert_eq!((set.rows(), set.columns()), (2, 3));
+    assert_eq!(set.pixels(), (1..=12).collect::<Vec<u8>>());
+    assert_eq!(set.labels(), [5, 9]);
+    let other = folder.put("other", &[0, 0, 8, 1, 0, 0, 0, 1, 5]);
+    assert!(matches!(
+        read_pair(&paths.0, &other),
+        Err(IdxError::CountsDisagree { .. })
+    ));
+}
+
+#[test]
 fn images_and_labels_are_read_plain_and_gzip() {
     let folder = Folder::new();
     for wrap in [<[u8]>::to_vec, gzip] {

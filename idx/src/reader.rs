@@ -163,7 +163,7 @@ impl std::fmt::Debug for IdxImages {
 /// [`IdxError`] where the file is not what its header says, or holds more than [`MAX_IDX_BYTES_IN_MEMORY`].
 ///
 /// ```
-/// use tributary_agent::read_idx_images;
+/// use tributary_idx::read_idx_images;
 ///
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("images");
@@ -191,10 +191,69 @@ pub fn read_idx_labels(path: &Path) -> Result<Vec<u8>, IdxError> {
     IdxReader::open(path, IdxKind::Labels)?.read_all()
 }
 
+/// A set in memory: images and the label of each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IdxSet {
+    images: IdxImages,
+    labels: Vec<u8>,
+}
+
+impl IdxSet {
+    /// Rows of an image.
+    #[must_use]
+    pub fn rows(&self) -> u32 {
+        self.images.rows
+    }
+
+    /// Columns of an image.
+    #[must_use]
+    pub fn columns(&self) -> u32 {
+        self.images.columns
+    }
+
+    /// Grey values, rows first, `rows * columns` bytes an image.
+    #[must_use]
+    pub fn pixels(&self) -> &[u8] {
+        &self.images.pixels
+    }
+
+    /// Classes, one byte an image.
+    #[must_use]
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+}
+
+impl std::fmt::Debug for IdxSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IdxSet")
+            .field("records", &self.labels.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads both files of a set.
+///
+/// # Errors
+///
+/// [`IdxError`] where a file is not what its header says, the counts disagree, or one holds more than
+/// [`MAX_IDX_BYTES_IN_MEMORY`].
+pub fn read_pair(images: &Path, labels: &Path) -> Result<IdxSet, IdxError> {
+    let mut pair = IdxPair::open(images, labels)?;
+    Ok(IdxSet {
+        images: IdxImages {
+            rows: pair.rows(),
+            columns: pair.columns(),
+            pixels: pair.images.read_all()?,
+        },
+        labels: pair.labels.read_all()?,
+    })
+}
+
 /// Images and labels that belong together, read side by side, a chunk at a time.
 ///
 /// ```
-/// use tributary_agent::IdxPair;
+/// use tributary_idx::IdxPair;
 ///
 /// let folder = tempfile::tempdir()?;
 /// let (images, labels) = (folder.path().join("images"), folder.path().join("labels"));

@@ -1,4 +1,4 @@
-//! Writes drawn digits as IDX files, the format that MNIST comes in, so that agents import them as they would the real ones.
+//! Writes IDX files, for data that is drawn: agents import it as they would MNIST itself.
 //!
 //! The layout is that of <http://yann.lecun.com/exdb/mnist/>: a big-endian magic number `0x0000_08NN` (unsigned bytes in
 //! `NN` dimensions), `NN` big-endian 32-bit sizes, then the bytes.
@@ -66,12 +66,12 @@ pub enum IdxWriteError {
 /// Where the pixels are no whole number of images, are too many, or the file cannot be written.
 ///
 /// ```
-/// use tributary_simulations::{Digits, IdxEncoding, write_idx_images, write_idx_labels};
+/// use tributary_idx::{IdxEncoding, read_idx_images, write_idx_images};
 ///
 /// let folder = tempfile::tempdir()?;
-/// let digits = Digits::draw(1, 10, 0);
-/// write_idx_images(&folder.path().join("images.gz"), 28, 28, &digits.images, IdxEncoding::Gzip)?;
-/// write_idx_labels(&folder.path().join("labels.gz"), &digits.labels, IdxEncoding::Gzip)?;
+/// let path = folder.path().join("images.gz");
+/// write_idx_images(&path, 2, 3, &[7; 12], IdxEncoding::Gzip)?;
+/// assert_eq!(read_idx_images(&path)?.pixels, [7; 12]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn write_idx_images(
@@ -161,9 +161,8 @@ fn put<W: Write>(mut out: W, header: &[u32], data: &[u8]) -> io::Result<W> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tributary_agent::{read_idx_images, read_idx_labels};
-
     use super::*;
+    use crate::{read_idx_images, read_idx_labels};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
