@@ -11,7 +11,8 @@ mod reader;
 mod writer;
 
 pub use reader::{
-    IdxChunk, IdxError, IdxImages, IdxKind, IdxPair, IdxSet, MAX_IDX_BYTES, MAX_IDX_BYTES_IN_MEMORY,
-    MAX_IDX_RECORDS, MAX_IDX_SIDE, read_idx_images, read_idx_labels, read_pair,
+    IdxChunk, IdxError, IdxImages, IdxKind, IdxPair, IdxSet, MAX_IDX_BYTES,
+    MAX_IDX_BYTES_IN_MEMORY, MAX_IDX_RECORDS, MAX_IDX_SIDE, read_idx_images, read_idx_labels,
+    read_pair,
 };
 pub use writer::{IdxEncoding, IdxWriteError, write_idx_images, write_idx_labels};

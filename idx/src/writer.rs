@@ -160,9 +160,9 @@ fn put<W: Write>(mut out: W, header: &[u32], data: &[u8]) -> io::Result<W> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
     use crate::{read_idx_images, read_idx_labels};
+    use proptest::prelude::*;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]

@@ -60,7 +60,10 @@ fn altered(mut bytes: Vec<u8>, at: usize, with: &[u8]) -> Vec<u8> {
 #[test]
 fn a_set_in_memory_holds_both_files() {
     let folder = Folder::new();
-    let paths = (folder.put("images", &images()), folder.put("labels", &labels()));
+    let paths = (
+        folder.put("images", &images()),
+        folder.put("labels", &labels()),
+    );
     let set = read_pair(&paths.0, &paths.1).unwrap();
     assert_eq!((set.rows(), set.columns()), (2, 3));
     assert_eq!(set.pixels(), (1..=12).collect::<Vec<u8>>());
