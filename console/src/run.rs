@@ -44,7 +44,15 @@ pub trait CommandLine: Parser {
 /// Runs a binary: reads the command line (flag, then `TRIBUTARY_…` variable, then configuration file, then default),
 /// starts the logs, calls `program`, prints its failure if it fails. Adds the subcommands `completions` and `man`.
 pub fn run<C: CommandLine>(program: impl FnOnce(C, &Console) -> Result<(), Failure>) -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    run_arguments(std::env::args_os(), program)
+}
+
+/// [`run`] with given arguments, the binary's name first: for a program that can be several.
+pub fn run_arguments<C: CommandLine>(
+    arguments: impl IntoIterator<Item = OsString>,
+    program: impl FnOnce(C, &Console) -> Result<(), Failure>,
+) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
     let console = Console::of_process(wants_json(&arguments));
     let start = |filter: &str| start_logs(filter, &console);
     execute(

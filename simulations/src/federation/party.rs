@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use tributary_console::run_arguments;
+
 /// The first argument with which this program becomes a party.
 const AS_PARTY: &str = "as";
 
@@ -39,9 +41,9 @@ pub fn act_as_party(arguments: impl Iterator<Item = OsString>) -> Option<ExitCod
     let program = arguments.next()?;
     let line = std::iter::once(program.clone()).chain(arguments);
     if program == Party::Agent.program() {
-        Some(tributary_agent::cli::main(line))
+        Some(run_arguments(line, tributary_agent::cli::program))
     } else if program == Party::Aggregator.program() {
-        Some(tributary_aggregator::cli::main(line))
+        Some(run_arguments(line, tributary_aggregator::cli::program))
     } else {
         None
     }
