@@ -29,6 +29,14 @@ impl ErrorCode {
         self.exit
     }
 
+    /// The code of this name, for a program that read another's JSON.
+    pub fn named(name: &str) -> Option<ErrorCode> {
+        ErrorCode::ALL
+            .iter()
+            .copied()
+            .find(|code| code.name == name)
+    }
+
     /// One sentence for the documentation.
     pub const fn meaning(self) -> &'static str {
         self.meaning
@@ -146,6 +154,14 @@ mod tests {
             })
             .collect();
         assert_eq!(rows, expected, "expected table:\n{}", expected.join("\n"));
+    }
+
+    #[test]
+    fn names_lead_back_to_their_codes() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::named(code.name), Some(*code));
+        }
+        assert_eq!(ErrorCode::named("nothing-of-the-kind"), None);
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Console {
     /// the words that `human` writes.
     ///
     /// # Errors
-    /// Where stdout is closed or full, or `data` has no JSON form.
+    /// Where stdout cannot be written, or `data` has no JSON form. A reader that went away is no error.
     pub fn result<T: Serialize + ?Sized>(
         &self,
         data: &T,
@@ -119,8 +119,11 @@ impl Console {
         } else {
             human(&mut bytes)?;
         }
-        self.write_out(&bytes)
-            .or_fail(ErrorCode::IO, "cannot write the result to stdout")
+        match self.write_out(&bytes) {
+            // `agent dataset list | head -1`: whoever reads has read enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            outcome => outcome.or_fail(ErrorCode::IO, "cannot write the result to stdout"),
+        }
     }
 
     /// Tells why a command failed: to people on stderr, or, where JSON is wanted, as
@@ -361,6 +364,29 @@ mod tests {
             "error: contract 3 lacks the signature of hospital-b\n  at fault: the contract\n  \
              to mend it: ask hospital-b to run `agent contract sign`\n  code: contract-unsigned (exit 11)\n"
         );
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_error_and_a_full_disk_is() {
+        struct Broken(io::ErrorKind);
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let print = |kind| {
+            let hidden = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+            let (out, err) = (Box::new(Broken(kind)), Box::new(io::sink()));
+            let console = Console::over(out, err, true, false, false, hidden);
+            console
+                .result(&1, |_| Ok(()))
+                .map_err(|failure| failure.code())
+        };
+        assert_eq!(print(io::ErrorKind::BrokenPipe), Ok(()));
+        assert_eq!(print(io::ErrorKind::StorageFull), Err(ErrorCode::DISK_FULL));
     }
 
     #[test]

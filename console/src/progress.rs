@@ -68,8 +68,8 @@ impl StepProgress {
     pub fn update(&mut self, report: StepReport, now: Instant) {
         match &self.bar {
             Some(bar) => {
-                bar.set_position(report.step);
                 bar.set_message(self.pace.describe(&report, now));
+                bar.set_position(report.step);
             }
             None => {
                 let tenths = tenths(report.step, self.pace.total);

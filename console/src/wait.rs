@@ -100,14 +100,23 @@ impl Countdown {
 
     fn show(&self, left: Duration) {
         if let Some(bar) = &self.bar {
-            // Whole seconds: tenths would only flicker.
-            let left = HumanDuration(Duration::from_secs(left.as_secs_f64().round() as u64));
+            let left = whole_seconds(left);
             bar.set_message(format!(
                 "waiting for {} … {left} left",
                 crate::output::printable(&self.what)
             ));
             bar.tick();
         }
+    }
+}
+
+/// Tenths of a second would only flicker.
+fn whole_seconds(left: Duration) -> String {
+    let seconds = left.as_secs_f64().round() as u64;
+    if seconds < 60 {
+        format!("{seconds} s")
+    } else {
+        HumanDuration(Duration::from_secs(seconds)).to_string()
     }
 }
 
@@ -162,6 +171,18 @@ mod tests {
             captured.stderr(),
             "waiting for hospital-a to return, at most 10 min 00 s\n"
         );
+    }
+
+    #[test]
+    fn the_countdown_shows_whole_seconds() {
+        for (millis, text) in [
+            (2_900, "3 s"),
+            (59_400, "59 s"),
+            (59_600, "1 min 00 s"),
+            (0, "0 s"),
+        ] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), text);
+        }
     }
 
     #[test]

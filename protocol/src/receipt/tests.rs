@@ -315,7 +315,8 @@ fn another_contract_is_refused_by_its_digest() {
 fn what_the_contract_does_not_allow_is_refused_though_attested() {
     let scene = Scene::new();
     scene.verify(&scene.attested(|_| {})).unwrap();
-    let cases: [(fn(&mut RawPredicate), &str); 14] = [
+    type Change = fn(&mut RawPredicate);
+    let cases: [(Change, &str); 14] = [
         (
             |p| p.run = RunNumber::new(3).unwrap(),
             "run is refused: expected a run from 1 to 2, got 3",
