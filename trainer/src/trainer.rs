@@ -539,13 +539,13 @@ impl Worker {
                 self.poisoned += grid.accumulate_tile(isa, gradients, &sound, &mut self.sums)
             }
             None => {
-                for (sum, vector) in self
-                    .plain_sums
-                    .iter_mut()
-                    .zip(gradients.chunks_exact(width))
-                {
-                    for (value, _) in vector.iter().zip(&sound).filter(|(_, sound)| **sound) {
-                        *sum += value;
+                for (lane, _) in sound.iter().enumerate().filter(|(_, sound)| **sound) {
+                    for (sum, vector) in self
+                        .plain_sums
+                        .iter_mut()
+                        .zip(gradients.chunks_exact(width))
+                    {
+                        *sum += vector[lane];
                     }
                 }
             }
