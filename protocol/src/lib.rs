@@ -15,6 +15,7 @@ mod manifest;
 mod message;
 mod noise_key;
 mod numbers;
+mod offer;
 mod party;
 mod party_folder;
 mod receipt;
@@ -51,6 +52,7 @@ pub use message::{
 };
 pub use noise_key::{NoiseKey, NoiseKeySyntax, NoiseStatic};
 pub use numbers::{NumberSyntax, RunNumber, SequenceNumber};
+pub use offer::{OFFER_SIZE_LIMIT, Offer, OfferError};
 pub use party::{DatasetName, NameSyntax, PartyName, Role};
 pub use party_folder::{FolderError, PartyFolder};
 pub use receipt::{
