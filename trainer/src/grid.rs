@@ -498,6 +498,34 @@ mod tests {
     }
 
     #[test]
+    fn no_lane_of_a_tile_contributes_more_than_the_integer_norm() {
+        let mut rng = ChaCha20Rng::seed_from_u64(7);
+        for isa in Isa::all() {
+            for parameters in [1, 5, 26_010] {
+                let grid = Grid::new(0.7, parameters).unwrap();
+                let width = isa.width();
+                for lane in [0, width - 1] {
+                    // All other lanes are poison.
+                    let mut tile = vec![f32::NAN; parameters * width];
+                    let own = random_gradient(&mut rng, parameters, 30);
+                    for (vector, value) in tile.chunks_exact_mut(width).zip(own) {
+                        vector[lane] = 1e6 + value.clamp(-9.0, 9.0);
+                    }
+                    let mut sound = vec![false; width];
+                    sound[lane] = true;
+                    let mut sums = vec![0; parameters];
+                    assert_eq!(grid.accumulate_tile(isa, &tile, &sound, &mut sums), 0);
+                    let (length, bound) = (squared(&sums), u128::from(grid.integer_norm()).pow(2));
+                    assert!(
+                        length <= bound && length as f64 > 0.999 * bound as f64,
+                        "{isa:?}, {parameters} parameters"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_mean_is_the_clipped_mean_to_a_ten_thousandth() {
         let mut rng = ChaCha20Rng::seed_from_u64(3);
         let grid = Grid::new(1.5, 500).unwrap();

@@ -28,7 +28,8 @@ use gaussian::discrete_gaussian;
 
 /// The parameter `σ` of discrete Gaussian noise, in grid units: an integer from 1 to 2^40.
 ///
-/// The standard deviation of the noise is `σ` to within a factor of `1 - e^-19` already at `σ = 1`.
+/// The standard deviation of the noise is `σ` to within a millionth already at `σ = 1`, and to any accuracy that can be
+/// measured at the values of a grid; the accountant relies on the parameter alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SigmaInt(u64);
 
