@@ -4,11 +4,13 @@
 
 mod authorisation;
 mod batch;
+pub mod channel;
 mod checkpoint;
 mod contract;
 mod derivation;
 mod digest;
 mod dsse;
+pub mod handshake;
 mod identity;
 pub mod ledger;
 mod manifest;

@@ -4,6 +4,7 @@ mod arithmetic;
 mod check;
 mod document;
 mod signing;
+mod terms;
 #[cfg(test)]
 pub(crate) mod tests;
 

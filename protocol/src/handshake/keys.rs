@@ -80,34 +80,6 @@ impl fmt::Debug for TlsKey {
     }
 }
 
-/// An aggregator's static X25519 public key, with which it later seals the model.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct NoiseKey([u8; 32]);
-
-impl NoiseKey {
-    /// A key from its 32 bytes; `None` for the all-zero key, which agrees on a secret known to all (RFC 7748, section 6.1).
-    pub fn from_bytes(bytes: [u8; 32]) -> Option<Self> {
-        (bytes != [0; 32]).then_some(Self(bytes))
-    }
-
-    /// The 32 bytes of RFC 7748.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for NoiseKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "x25519:{}", hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for NoiseKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,11 +93,6 @@ mod tests {
         // The OID of X25519, 1.3.101.110.
         der[8] = 0x6e;
         assert!(TlsKey::from_spki(&der).is_none());
-    }
-
-    #[test]
-    fn the_zero_noise_key_is_refused() {
-        assert!(NoiseKey::from_bytes([0; 32]).is_none());
     }
 
     #[test]

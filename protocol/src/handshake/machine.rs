@@ -6,14 +6,14 @@ use chrono::{DateTime, Utc};
 use tributary_attest::{CheckName, Evidence, ReportData, Verdict, appraise};
 
 use super::{
-    keys::{NoiseKey, Nonce, TlsKey},
+    keys::{Nonce, TlsKey},
     message::{Credential, Hello, Message, Proof},
     party::{AuthorisationCheck, ConsumerAccess, LocalParty, PeerIdentity},
     refusal::{HandshakeError, Refusal, RefusalCode},
     terms::{Terms, TermsDirectory},
     transcript::{Speaker, Transcript},
 };
-use crate::{Digest, Role};
+use crate::{Digest, NoiseKey, Role};
 
 /// A handshake under way; `S` is what it waits for.
 ///

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use tributary_attest::Evidence;
 
 use super::{
-    keys::{NoiseKey, Nonce},
+    keys::Nonce,
     refusal::{HandshakeError, PeerRefusal, REFUSAL_TEXT_LIMIT, Refusal, RefusalCode},
 };
-use crate::{Digest, PartyKey, PartyName, Role};
+use crate::{Digest, NoiseKey, PartyKey, PartyName, Role};
 
 /// Before each message: its length, 4 bytes, big-endian.
 pub const FRAME_HEADER: usize = 4;

@@ -26,7 +26,7 @@ mod refusal;
 mod terms;
 mod transcript;
 
-pub use keys::{NoiseKey, Nonce, TlsKey};
+pub use keys::{Nonce, TlsKey};
 pub use machine::{
     Accepted, AwaitingAccept, AwaitingHello, AwaitingProof, Greeted, Handshake, Outcome, Proving,
 };

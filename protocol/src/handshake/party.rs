@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use tributary_attest::Attester;
 
 use super::{
-    keys::{NoiseKey, TlsKey},
+    keys::TlsKey,
     message::{AUTHORISATION_LIMIT, Credential},
     refusal::{Refusal, RefusalCode},
     terms::Terms,
 };
-use crate::{Authorisation, Digest, Envelope, Identity, PartyKey, PartyName, Role};
+use crate::{Authorisation, Digest, Envelope, Identity, NoiseKey, PartyKey, PartyName, Role};
 
 /// Whether a provider takes connections of consumers, which prove their party and have no TEE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

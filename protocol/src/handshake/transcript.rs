@@ -3,8 +3,8 @@
 use sha2::{Digest as _, Sha512};
 use tributary_attest::ReportData;
 
-use super::keys::{NoiseKey, Nonce, TlsKey};
-use crate::{Digest, PartyName, Role};
+use super::keys::{Nonce, TlsKey};
+use crate::{Digest, NoiseKey, PartyName, Role};
 
 /// The label of the TLS exporter (RFC 8446, section 7.5); its context is both nonces, the dialer's first.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-tributary-attest";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::federation::Federation;
-use crate::{
+use crate::handshake::{
     Accepted, AwaitingAccept, AwaitingHello, AwaitingProof, FRAME_HEADER, Handshake,
     HandshakeError, LocalParty, Nonce, PeerIdentity, RefusalCode, TermsDirectory as _, TlsKey,
 };

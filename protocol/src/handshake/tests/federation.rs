@@ -12,8 +12,8 @@ use tributary_attest::{
 };
 
 use crate::{
-    AuthorisationCheck, ConsumerAccess, Digest, Identity, LocalParty, NoiseKey, PartyKey,
-    PartyName, Role, Terms, TermsDirectory,
+    Digest, Identity, NoiseKey, PartyKey, PartyName, Role,
+    handshake::{AuthorisationCheck, ConsumerAccess, LocalParty, Terms, TermsDirectory},
 };
 
 pub(crate) struct Federation {

@@ -10,9 +10,12 @@ use super::{
     federation::{AGENT, AGGREGATOR, Federation, name, noise},
 };
 use crate::{
-    ConsumerAccess, Digest, FRAME_HEADER, HandshakeError, Identity, LocalParty, Outcome,
-    RefusalCode, Role, Terms, TermsDirectory as _,
+    Digest, Identity, Role,
     handshake::message::{Credential, Hello, Message, Proof},
+    handshake::{
+        ConsumerAccess, FRAME_HEADER, HandshakeError, LocalParty, Outcome, RefusalCode, Terms,
+        TermsDirectory as _,
+    },
 };
 
 #[test]
@@ -390,7 +393,7 @@ fn a_reflected_proof_is_refused_with_and_without_a_nonce_of_its_own() {
     let f = Federation::new();
     let (mut dialer, opening) = End::dial(&f, f.provider("bank"), DIALER, None);
     let echoed = edit_hello(&opening[0], |hello| {
-        hello.nonce = crate::Nonce::from_bytes([99; 32])
+        hello.nonce = crate::handshake::Nonce::from_bytes([99; 32])
     });
     let proof = dialer.feed(&echoed);
     dialer.feed(&proof[0]);
@@ -555,7 +558,7 @@ fn a_machine_that_cannot_attest_says_so_to_both() {
 fn meet_signed(
     f: &Arc<Federation>,
     change: impl FnOnce(&mut Vec<u8>),
-) -> [Option<Result<crate::Accepted, HandshakeError>>; 2] {
+) -> [Option<Result<crate::handshake::Accepted, HandshakeError>>; 2] {
     use crate::handshake::transcript::{Speaker, Transcript};
     let mut change = Some(change);
     let mut exporter = [3; 32];
@@ -566,8 +569,8 @@ fn meet_signed(
         .for_each(|(e, c): (&mut u8, &[u8])| *e ^= c[0] ^ c[1].rotate_left(1));
     let transcript = Transcript {
         exporter,
-        dialer_nonce: crate::Nonce::from_bytes([4; 32]),
-        responder_nonce: crate::Nonce::from_bytes([5; 32]),
+        dialer_nonce: crate::handshake::Nonce::from_bytes([4; 32]),
+        responder_nonce: crate::handshake::Nonce::from_bytes([5; 32]),
         contract: f.contract,
     };
     let key = noise(7);

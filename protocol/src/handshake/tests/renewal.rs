@@ -4,7 +4,7 @@ use super::{
     driver::{DIALER, End, Link, RESPONDER, pump, refused},
     federation::{AGGREGATOR, Federation, noise},
 };
-use crate::{LocalParty, PeerIdentity, RefusalCode};
+use crate::handshake::{LocalParty, PeerIdentity, RefusalCode};
 
 fn peers(f: &std::sync::Arc<Federation>) -> [PeerIdentity; 2] {
     super::driver::meet(f, f.aggregator(), f.provider("bank")).map(|o| o.unwrap().unwrap().peer)
