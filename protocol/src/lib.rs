@@ -4,13 +4,13 @@
 
 mod authorisation;
 mod batch;
-pub mod channel;
+mod channel;
 mod checkpoint;
 mod contract;
 mod derivation;
 mod digest;
 mod dsse;
-pub mod handshake;
+mod handshake;
 mod identity;
 pub mod ledger;
 mod manifest;
@@ -32,6 +32,11 @@ pub use authorisation::{
 pub use batch::{
     Batch, BatchError, BatchFormat, FRAME_SIZE_LIMIT, Frame, arrow_schema, check_values,
 };
+pub use channel::{
+    Arrival, Attested, BATCH_LIMIT, BatchReceiver, BatchSender, Channel, ChannelError, Clock,
+    CloseCode, Endpoint, EndpointError, EndpointOptions, Established, Identified, MESSAGE_LIMIT,
+    Open, Request, TransportOptions, Unattested,
+};
 pub use checkpoint::{
     CHECKPOINT_SIZE_LIMIT, CheckpointError, CheckpointKey, OpenedCheckpoint, SealedCheckpoint,
 };
@@ -42,6 +47,12 @@ pub use contract::{
 };
 pub use digest::{Digest, DigestSyntax};
 pub use dsse::{ENVELOPE_SIZE_LIMIT, Envelope, EnvelopeError};
+pub use handshake::{
+    Accepted, AuthorisationCheck, AwaitingAccept, AwaitingHello, AwaitingProof, Concern,
+    ConsumerAccess, EXPORTER_LABEL, FRAME_HEADER, FRAME_LIMIT, Greeted, Handshake, HandshakeError,
+    LocalFault, LocalParty, Nonce, Outcome, PeerIdentity, PeerRefusal, Proving, Refusal,
+    RefusalCode, RefuseAuthorisations, SignedAuthorisations, Terms, TermsDirectory, TlsKey,
+};
 pub use identity::{Identity, IdentityError, PartyKey, Passphrase};
 pub use manifest::{
     COLUMNS_LIMIT, Column, ColumnName, ColumnType, DatasetId, DatasetSchema, MANIFEST_PAYLOAD_TYPE,

@@ -25,7 +25,7 @@ const UNPROVED_ADDRESSES: usize = 64;
 /// A clone is a handle of the same endpoint.
 ///
 /// ```no_run
-/// # use tributary_protocol::{Digest, channel::*};
+/// # use tributary_protocol::*;
 /// # async fn example(options: EndpointOptions, contract: Digest) -> Result<(), Box<dyn std::error::Error>> {
 /// let endpoint = Endpoint::bind("127.0.0.1:0".parse()?, options)?;
 /// let agent = Endpoint::resolve("agent.example:7443").await?;

@@ -26,7 +26,7 @@ use crate::{
 /// Records travel on `Channel<Attested>` only:
 ///
 /// ```
-/// # use tributary_protocol::channel::{Attested, Channel, ChannelError};
+/// # use tributary_protocol::{Attested, Channel, ChannelError};
 /// async fn records(channel: Channel<Attested>) -> Result<(), ChannelError> {
 ///     let mut batches = channel.open_batches().await?;
 ///     batches.send("a batch".into()).await?;
@@ -37,7 +37,7 @@ use crate::{
 /// Before the handshake there is nothing to send them with:
 ///
 /// ```compile_fail,E0599
-/// # use tributary_protocol::channel::{Channel, ChannelError, Unattested};
+/// # use tributary_protocol::{Channel, ChannelError, Unattested};
 /// async fn records(channel: Channel<Unattested>) -> Result<(), ChannelError> {
 ///     let mut batches = channel.open_batches().await?;
 ///     batches.finish().await
@@ -47,7 +47,7 @@ use crate::{
 /// nor anything to ask with:
 ///
 /// ```compile_fail,E0599
-/// # use tributary_protocol::channel::{Channel, ChannelError, Unattested};
+/// # use tributary_protocol::{Channel, ChannelError, Unattested};
 /// async fn ask(channel: Channel<Unattested>) -> Result<(), ChannelError> {
 ///     channel.request("a request").await.map(drop)
 /// }
@@ -56,7 +56,7 @@ use crate::{
 /// and a peer that proved its party but no machine gets none either:
 ///
 /// ```compile_fail,E0599
-/// # use tributary_protocol::channel::{Channel, ChannelError, Identified};
+/// # use tributary_protocol::{Channel, ChannelError, Identified};
 /// async fn records(channel: Channel<Identified>) -> Result<(), ChannelError> {
 ///     let mut batches = channel.open_batches().await?;
 ///     batches.finish().await
@@ -64,7 +64,7 @@ use crate::{
 /// ```
 ///
 /// ```compile_fail,E0599
-/// # use tributary_protocol::channel::{Channel, ChannelError, Identified};
+/// # use tributary_protocol::{Channel, ChannelError, Identified};
 /// async fn records(channel: Channel<Identified>) -> Result<(), ChannelError> {
 ///     channel.accept_batches().await.map(drop)
 /// }
