@@ -27,27 +27,18 @@ pub(super) enum Step {
     ReplaceHead,
 }
 
-/// What happens at a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The step fails and leaves nothing.
-    Fail(io::ErrorKind),
-    /// Half of the bytes are written, then the step fails: a power cut in a write.
-    Tear,
-}
-
-/// Decides, before each durable step, whether it fails.
+/// Decides, before each durable step, whether it fails, and after how many of its bytes.
 pub(super) trait Faults: Send + Sync {
-    /// `None` lets the step be.
-    fn at(&self, step: Step) -> Option<Fault>;
+    /// `Ok` lets the step be. A write of `length` bytes may still let the first few through.
+    fn at(&self, step: Step, length: usize) -> Result<(), (usize, io::Error)>;
 }
 
 /// The disk as it is.
 pub(super) struct NoFaults;
 
 impl Faults for NoFaults {
-    fn at(&self, _: Step) -> Option<Fault> {
-        None
+    fn at(&self, _: Step, _: usize) -> Result<(), (usize, io::Error)> {
+        Ok(())
     }
 }
 
@@ -162,14 +153,13 @@ impl Seek for LogReader {
 
 impl Write for LogWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        match self.faults.at(Step::WriteLog) {
-            None => self.writer.write(buffer),
-            Some(Fault::Fail(kind)) => Err(injected(kind)),
-            Some(Fault::Tear) => {
-                let _ = self.writer.write(&buffer[..buffer.len() / 2])?;
-                Err(injected(io::ErrorKind::Other))
+        if let Err((passed, error)) = self.faults.at(Step::WriteLog, buffer.len()) {
+            if passed > 0 {
+                self.writer.write_all(&buffer[..passed])?;
             }
+            return Err(error);
         }
+        self.writer.write(buffer)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -196,18 +186,5 @@ impl WriteExt for LogWriter {
 
 /// Fails where the faults say so.
 pub(super) fn pass(faults: &dyn Faults, step: Step) -> io::Result<()> {
-    match faults.at(step) {
-        None => Ok(()),
-        Some(Fault::Fail(kind)) => Err(injected(kind)),
-        Some(Fault::Tear) => Err(injected(io::ErrorKind::Other)),
-    }
-}
-
-/// raft-engine knows a full disk by the word `nospace` in the message.
-fn injected(kind: io::ErrorKind) -> io::Error {
-    let what = match kind {
-        io::ErrorKind::StorageFull => "nospace",
-        _ => "injected fault",
-    };
-    io::Error::new(kind, what)
+    faults.at(step, 0).map_err(|(_, error)| error)
 }

@@ -17,7 +17,7 @@ use tributary_protocol::{
 };
 
 use super::embedded::{Clock, EmbeddedLedger};
-use super::files::{Fault, Faults, NoFaults, Step};
+use super::files::{Faults, NoFaults, Step};
 use super::limit::EpsilonLimit;
 use super::open_error::LedgerOpenError;
 
@@ -680,41 +680,57 @@ async fn a_power_cut_within_a_record_loses_only_what_was_never_answered() {
     }
 }
 
+/// What happens to a disk.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// No room is left. raft-engine knows this by the word `nospace` in the message.
+    Full,
+    /// It fails.
+    Broken,
+    /// The power goes in the middle of a write, and nothing is repaired after it.
+    PowerCut,
+}
+
 /// Fails one step from its nth time on, for good: a disk that is full or broken stays so.
 struct FailFrom {
     step: Step,
     fault: Fault,
     before: Mutex<u32>,
-    with_truncate: bool,
 }
 
 impl Faults for FailFrom {
-    fn at(&self, step: Step) -> Option<Fault> {
+    fn at(&self, step: Step, length: usize) -> Result<(), (usize, io::Error)> {
         let mut before = self.before.lock().unwrap();
-        if step == self.step && *before > 0 {
-            *before -= 1;
-            return None;
-        }
         if *before > 0 {
-            return None;
+            *before -= u32::from(step == self.step);
+            return Ok(());
         }
-        // After the first failure, a torn write is not repaired: the power is gone.
-        (step == self.step || (step == Step::TruncateLog && self.with_truncate))
-            .then_some(self.fault)
+        let fail = |kind, message: &str| io::Error::new(kind, message);
+        match self.fault {
+            Fault::PowerCut if step == self.step => {
+                Err((length / 2, fail(io::ErrorKind::Other, "cut")))
+            }
+            Fault::PowerCut if step == Step::TruncateLog => {
+                Err((0, fail(io::ErrorKind::Other, "cut")))
+            }
+            Fault::Full if step == self.step => {
+                Err((0, fail(io::ErrorKind::StorageFull, "nospace")))
+            }
+            Fault::Broken if step == self.step => Err((0, fail(io::ErrorKind::Other, "broken"))),
+            _ => Ok(()),
+        }
     }
 }
 
 #[tokio::test]
 async fn after_a_failed_write_nothing_more_is_taken_until_the_ledger_is_opened_again() {
-    let full = Fault::Fail(io::ErrorKind::StorageFull);
-    let broken = Fault::Fail(io::ErrorKind::Other);
-    for (step, fault, with_truncate) in [
-        (Step::WriteLog, full, false),
-        (Step::WriteLog, broken, false),
-        (Step::WriteLog, Fault::Tear, true),
-        (Step::SyncLog, broken, false),
-        (Step::ReplaceHead, full, false),
-        (Step::ReplaceHead, broken, false),
+    for (step, fault) in [
+        (Step::WriteLog, Fault::Full),
+        (Step::WriteLog, Fault::Broken),
+        (Step::WriteLog, Fault::PowerCut),
+        (Step::SyncLog, Fault::Broken),
+        (Step::ReplaceHead, Fault::Full),
+        (Step::ReplaceHead, Fault::Broken),
     ] {
         let case = format!("{step:?} {fault:?}");
         let world = World::running().await;
@@ -722,7 +738,6 @@ async fn after_a_failed_write_nothing_more_is_taken_until_the_ledger_is_opened_a
             step,
             fault,
             before: Mutex::new(3),
-            with_truncate,
         });
         let ledger = world.open_with(faults).unwrap();
         let mut answered = 0;
