@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tributary_attest::{
@@ -452,19 +454,20 @@ fn a_summary_that_does_not_fit_the_contract_gets_no_receipt() {
     assert!(many.contains("65 receipts"), "{many}");
 }
 
+static SCENE: LazyLock<Scene> = LazyLock::new(Scene::new);
+static ISSUED: LazyLock<Envelope> = LazyLock::new(|| SCENE.issue());
+
 proptest! {
     #[test]
     fn any_signed_bytes_are_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let scene = Scene::new();
-        prop_assert!(scene.verify(&scene.sign(bytes)).is_err());
+        prop_assert!(SCENE.verify(&SCENE.sign(bytes)).is_err());
     }
 
     #[test]
     fn bytes_put_into_a_statement_are_refused_without_panic(at in 0usize..2000, bytes in proptest::collection::vec(any::<u8>(), 1..20)) {
-        let scene = Scene::new();
-        let mut payload = scene.issue().payload().to_vec();
+        let mut payload = ISSUED.payload().to_vec();
         let at = at.min(payload.len());
         payload.splice(at..at, bytes);
-        prop_assert!(scene.verify(&scene.sign(payload)).is_err());
+        prop_assert!(SCENE.verify(&SCENE.sign(payload)).is_err());
     }
 }
