@@ -226,3 +226,117 @@ fn tally(
     }
     tally
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::builder::{Builder, int};
+    use crate::parameters::Parameters;
+
+    /// Passes three inputs on as the scores of three classes.
+    fn graph() -> Graph {
+        let mut model = Builder::new("test", 1, &[3]);
+        model.layer("fc", &[3, 3]);
+        model.then(
+            "Gemm",
+            "fc",
+            &["fc.weight", "fc.bias"],
+            vec![int("transB", 1)],
+        );
+        Graph::from_onnx(&model.finish(&[3])).unwrap()
+    }
+
+    fn run(inputs: &[f32], labels: &[u32], threads: usize) -> Result<Metrics, EvaluateError> {
+        let weights = [1., 0., 0., 0., 1., 0., 0., 0., 1., 0., 0., 0.];
+        let graph = graph();
+        let parameters = Parameters::from_flat(&graph, &weights).unwrap();
+        let threads = NonZeroUsize::new(threads).unwrap();
+        evaluate(
+            &graph,
+            &parameters,
+            LossConfig::CrossEntropy,
+            &Examples { inputs, labels },
+            threads,
+        )
+    }
+
+    #[test]
+    fn metrics_count_by_class() {
+        // Taken for 0, 1, 1, 0 (the first of equals).
+        let inputs = [5., 0., 0., 0., 5., 0., 0., 5., 0., 1., 1., 1.];
+        let metrics = run(&inputs, &[0, 1, 2, 2], 3).unwrap();
+        assert_eq!((metrics.examples, metrics.accuracy), (4, 0.5));
+        let class = |examples, predicted, correct| ClassMetrics {
+            examples,
+            predicted,
+            correct,
+        };
+        assert_eq!(
+            metrics.classes,
+            [class(1, 2, 1), class(1, 2, 1), class(2, 0, 0)]
+        );
+        assert_eq!(
+            (metrics.classes[2].recall(), metrics.classes[2].precision()),
+            (Some(0.0), None)
+        );
+        let sure = (1.0 + 2.0 * (-5f64).exp()).ln();
+        let expected = (2.0 * sure + (sure + 5.0) + 3f64.ln()) / 4.0;
+        assert!(
+            (metrics.loss - expected).abs() < 1e-6,
+            "{} and {expected}",
+            metrics.loss
+        );
+    }
+
+    #[test]
+    fn metrics_do_not_depend_on_threads() {
+        let inputs: Vec<f32> = (0..300).map(|index| (index * 37 % 11) as f32).collect();
+        let labels: Vec<u32> = (0..100).map(|index| index % 3).collect();
+        let one = run(&inputs, &labels, 1).unwrap();
+        for threads in [2, 3, 50] {
+            let several = run(&inputs, &labels, threads).unwrap();
+            assert_eq!(
+                (several.accuracy, &several.classes),
+                (one.accuracy, &one.classes)
+            );
+            assert!((several.loss - one.loss).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn examples_that_cannot_be_evaluated_are_refused() {
+        assert!(matches!(run(&[], &[], 1), Err(EvaluateError::Empty)));
+        assert!(matches!(
+            run(&[0.0; 5], &[0, 1], 1),
+            Err(EvaluateError::Examples(_))
+        ));
+        let wrong = run(&[0.0; 6], &[0, 3], 1);
+        assert!(matches!(
+            wrong,
+            Err(EvaluateError::Label {
+                example: 1,
+                label: 3,
+                classes: 3
+            })
+        ));
+    }
+
+    #[test]
+    fn weights_of_another_model_are_refused() {
+        let graph = graph();
+        let check = |name: &str, rows: i64| {
+            let mut model = Builder::new("test", 1, &[3]);
+            model.layer(name, &[rows, 3]);
+            let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+            model.then("Gemm", "fc", &[&weight, &bias], vec![int("transB", 1)]);
+            let other = Graph::from_onnx(&model.finish(&[rows])).unwrap();
+            Parameters::initial(&other)
+                .unwrap()
+                .to_flat(&graph)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(check("fc", 2).contains("fc.weight"));
+        assert!(check("other", 3).contains("other.weight"));
+    }
+}

@@ -234,3 +234,177 @@ fn write_field(message: &mut Vec<u8>, number: u64, payload: &[u8]) {
 fn malformed(error: impl ToString) -> ExportError {
     OnnxError::Malformed(error.to_string()).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Graph;
+    use crate::models::builder::{Builder, INPUT, int};
+    use crate::models::mnist_cnn;
+    use crate::shared_files::shared;
+
+    fn field(number: u64, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write_field(&mut bytes, number, payload);
+        bytes
+    }
+
+    /// A model with fields that this crate does not know, in the model, the graph and the first trained tensor.
+    fn with_unknown_fields(model: &[u8]) -> Vec<u8> {
+        let mut edited = field(90, b"before");
+        for part in fields(model).unwrap() {
+            let Some(graph) = part.payload.filter(|_| part.number == MODEL_GRAPH) else {
+                edited.extend_from_slice(part.whole);
+                continue;
+            };
+            let mut inner = field(10, b"doc string of the graph");
+            for part in fields(graph).unwrap() {
+                match part.payload {
+                    Some(tensor) if part.number == GRAPH_INITIALIZER => {
+                        let tensor =
+                            [field(12, b"doc"), tensor.to_vec(), field(77, b"later")].concat();
+                        inner.extend(field(GRAPH_INITIALIZER, &tensor));
+                    }
+                    _ => inner.extend_from_slice(part.whole),
+                }
+            }
+            edited.extend(field(MODEL_GRAPH, &inner));
+        }
+        // A varint, a 64-bit and a 32-bit field.
+        edited.extend([0xf8, 0x05, 42]);
+        edited.extend([0x81, 0x06, 1, 2, 3, 4, 5, 6, 7, 8, 0x85, 0x06, 1, 2, 3, 4]);
+        edited
+    }
+
+    fn shifted(graph: &Graph) -> Parameters {
+        let weights: Vec<f32> = graph
+            .initial_weights()
+            .iter()
+            .map(|weight| weight + 1.0)
+            .collect();
+        Parameters::from_flat(graph, &weights).unwrap()
+    }
+
+    /// Exporting unchanged weights changes nothing; exporting others and then the first ones again neither.
+    fn check_round_trip(model: &[u8]) {
+        let graph = Graph::from_onnx(model).unwrap();
+        let initial = Parameters::initial(&graph).unwrap();
+        assert!(export_onnx(model, &initial).unwrap() == model);
+        let trained = export_onnx(model, &shifted(&graph)).unwrap();
+        assert!(trained != model);
+        let read = Graph::from_onnx(&trained).unwrap();
+        assert_eq!(read.parameters(), graph.parameters());
+        assert!(
+            read.initial_weights()
+                .iter()
+                .zip(graph.initial_weights())
+                .all(|(new, old)| *new == old + 1.0)
+        );
+        assert!(export_onnx(&trained, &initial).unwrap() == model);
+    }
+
+    #[test]
+    fn everything_but_the_weights_survives() {
+        check_round_trip(&mnist_cnn(1));
+        check_round_trip(&with_unknown_fields(&mnist_cnn(1)));
+    }
+
+    #[test]
+    fn everything_but_the_weights_survives_in_files_from_pytorch() {
+        let Some(folder) = shared("models") else {
+            return;
+        };
+        for file in ["mnist.onnx", "mnist_dynamo.onnx", "lenet.onnx"] {
+            check_round_trip(&std::fs::read(folder.join(file)).unwrap());
+        }
+    }
+
+    #[test]
+    fn weights_held_as_floats_are_replaced_too() {
+        let mut model = ModelProto::read(&mnist_cnn(1)).unwrap();
+        for tensor in &mut model.graph.as_mut().unwrap().initializer {
+            tensor.float_data = tensor.floats().unwrap();
+            tensor.raw_data.clear();
+        }
+        let model = model.encode_to_vec();
+        let graph = Graph::from_onnx(&model).unwrap();
+        let trained = Graph::from_onnx(&export_onnx(&model, &shifted(&graph)).unwrap()).unwrap();
+        assert!(
+            trained
+                .initial_weights()
+                .iter()
+                .zip(graph.initial_weights())
+                .all(|(new, old)| *new == old + 1.0)
+        );
+    }
+
+    #[test]
+    fn weights_that_shared_an_initializer_get_one_each() {
+        let mut model = Builder::new("test", 1, &[3]);
+        model.layer("one", &[3, 3]);
+        model.weight("two.weight", &[3, 3], 1.0);
+        model.node("Identity", "two.bias", &["one.bias"], vec![]);
+        model.node(
+            "Gemm",
+            "one",
+            &[INPUT, "one.weight", "one.bias"],
+            vec![int("transB", 1)],
+        );
+        model.then(
+            "Gemm",
+            "two",
+            &["two.weight", "two.bias_output_0"],
+            vec![int("transB", 1)],
+        );
+        let original = model.finish(&[3]);
+        let graph = Graph::from_onnx(&original).unwrap();
+        let mut weights = graph.initial_weights().to_vec();
+        for (weight, number) in weights.iter_mut().zip(0u8..) {
+            *weight = f32::from(number);
+        }
+        let trained =
+            export_onnx(&original, &Parameters::from_flat(&graph, &weights).unwrap()).unwrap();
+        let read = ModelProto::read(&trained).unwrap().graph.unwrap();
+        assert!(read.node.iter().all(|node| node.op_type != "Identity"));
+        assert_eq!(
+            Graph::from_onnx(&trained).unwrap().initial_weights(),
+            weights
+        );
+    }
+
+    #[test]
+    fn weights_of_another_model_are_refused() {
+        let graph = Graph::from_onnx(&mnist_cnn(1)).unwrap();
+        let parameters = Parameters::initial(&graph).unwrap();
+        let export = |names: [&str; 2], dims: &[i64]| {
+            let mut model = Builder::new("test", 1, &[3]);
+            model.weight(names[0], dims, 1.0);
+            model.weight(names[1], dims, 1.0);
+            model.node(
+                "Gemm",
+                "one",
+                &[INPUT, names[0], names[1]],
+                vec![int("transB", 1)],
+            );
+            export_onnx(&model.finish(&[3]), &parameters)
+        };
+        assert!(matches!(
+            export(["a", "b"], &[3, 3]),
+            Err(ExportError::Absent(_))
+        ));
+        assert!(matches!(
+            export(["fc1.weight", "b"], &[3, 3]),
+            Err(ExportError::Shape { .. })
+        ));
+    }
+
+    #[test]
+    fn bytes_that_are_no_model_are_refused() {
+        let graph = Graph::from_onnx(&mnist_cnn(1)).unwrap();
+        let parameters = Parameters::initial(&graph).unwrap();
+        let model = mnist_cnn(1);
+        assert!(export_onnx(b"no model", &parameters).is_err());
+        assert!(export_onnx(&model[..model.len() - 1], &parameters).is_err());
+        assert!(export_onnx(&[], &parameters).is_err());
+    }
+}

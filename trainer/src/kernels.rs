@@ -218,3 +218,37 @@ impl WithSimd for InputGradient<'_> {
         }, columns first);
     }
 }
+
+/// Adds up the lanes of a tile for which `sound` is set, element by element.
+pub(crate) struct SumLanes<'a> {
+    /// Tile.
+    pub(crate) tile: &'a [f32],
+    /// One a lane.
+    pub(crate) sound: &'a [bool],
+    /// One an element.
+    pub(crate) sums: &'a mut [f32],
+}
+
+impl WithSimd for SumLanes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let flags: Vec<f32> = self
+            .sound
+            .iter()
+            .map(|&sound| f32::from(u8::from(sound)))
+            .collect();
+        let Some(&flags) = S::as_simd_f32s(&flags).0.first() else {
+            return;
+        };
+        let (zero, keeps) = (
+            simd.splat_f32s(0.0),
+            simd.equal_f32s(flags, simd.splat_f32s(1.0)),
+        );
+        for (sum, &vector) in self.sums.iter_mut().zip(S::as_simd_f32s(self.tile).0) {
+            // Selected, not multiplied: zero times what is not a number is no zero.
+            *sum += simd.reduce_sum_f32s(simd.select_f32s(keeps, vector, zero));
+        }
+    }
+}

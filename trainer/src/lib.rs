@@ -9,6 +9,8 @@
 //! safetensors or, by [`export_onnx`], in the file they came from; [`evaluate`] measures them on public examples.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg(test)]
+mod candle_forward;
 mod engine;
 mod evaluate;
 mod examples;
@@ -26,6 +28,8 @@ mod parameters;
 mod privacy;
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod shared_files;
 mod trainer;
 
 pub use evaluate::{ClassMetrics, EvaluateError, Metrics, evaluate};

@@ -12,6 +12,7 @@ use crate::evaluate::{EvaluateError, Metrics, evaluate_flat};
 use crate::examples::{Examples, ExamplesError};
 use crate::graph::{Graph, ModelDigest};
 use crate::grid::{Grid, GridError};
+use crate::kernels::SumLanes;
 use crate::lanes::Isa;
 use crate::loss::{Loss, LossConfig, LossError};
 use crate::noise::{NoiseError, NoiseSource, SigmaInt};
@@ -538,17 +539,11 @@ impl Worker {
             Some(grid) => {
                 self.poisoned += grid.accumulate_tile(isa, gradients, &sound, &mut self.sums)
             }
-            None => {
-                for (lane, _) in sound.iter().enumerate().filter(|(_, sound)| **sound) {
-                    for (sum, vector) in self
-                        .plain_sums
-                        .iter_mut()
-                        .zip(gradients.chunks_exact(width))
-                    {
-                        *sum += vector[lane];
-                    }
-                }
-            }
+            None => isa.run(SumLanes {
+                tile: gradients,
+                sound: &sound,
+                sums: &mut self.plain_sums,
+            }),
         }
     }
 }
@@ -780,5 +775,53 @@ mod tests {
             labels: &[],
         });
         assert!(matches!(result, Err(TrainError::Diverged { step: 1 })));
+    }
+
+    #[test]
+    fn steps_along_the_gradient_make_the_loss_smaller() {
+        let (inputs, labels) = batch(3, 50);
+        let examples = Examples {
+            inputs: &inputs,
+            labels: &labels,
+        };
+        let gentle = OptimiserConfig::Sgd {
+            learning_rate: 0.05,
+            momentum: 0.5,
+        };
+        let plain = |count| {
+            Trainer::danger_without_privacy(
+                graph(),
+                LossConfig::CrossEntropy,
+                gentle,
+                threads(count),
+            )
+            .unwrap()
+        };
+        let privacy = PrivacySettings::new(1.0, 1e-3, 50.0).unwrap();
+        let private = Trainer::with_noise(graph(), gentle, privacy, threads(2), noise(1)).unwrap();
+        for mut trainer in [plain(1), plain(2), private] {
+            let before = trainer.evaluate(&examples).unwrap().loss;
+            for _ in 0..30 {
+                trainer.step(&examples).unwrap();
+            }
+            let after = trainer.evaluate(&examples).unwrap().loss;
+            assert!(after < before - 0.05, "from {before} to {after}");
+        }
+    }
+
+    #[test]
+    fn without_privacy_a_poisoned_example_counts_as_a_gradient_of_zero() {
+        let (mut inputs, labels) = batch(3, 4);
+        inputs[784] = f32::NAN;
+        let mut trainer =
+            Trainer::danger_without_privacy(graph(), LossConfig::CrossEntropy, SGD, threads(1))
+                .unwrap();
+        let report = trainer
+            .step(&Examples {
+                inputs: &inputs,
+                labels: &labels,
+            })
+            .unwrap();
+        assert_eq!((report.examples, report.poisoned), (4, 1));
     }
 }

@@ -123,6 +123,12 @@ pub(crate) fn import(model: &ModelProto, registry: &[(&str, Import)]) -> Result<
             format!("{} nodes", graph.node.len()),
         ));
     }
+    // All operators are looked up first: one that is missing is the best reason for a refusal.
+    let translations = graph
+        .node
+        .iter()
+        .map(|node| look_up(node, registry))
+        .collect::<Result<Vec<_>, _>>()?;
     let (input_name, batch, input) = only_input(graph)?;
     let [output] = graph.output.as_slice() else {
         return Err(refuse(
@@ -165,8 +171,8 @@ pub(crate) fn import(model: &ModelProto, registry: &[(&str, Import)]) -> Result<
             shape: input,
         }),
     );
-    for node in &graph.node {
-        importer.node(node, registry)?;
+    for (node, translate) in graph.node.iter().zip(translations) {
+        importer.node(node, translate)?;
     }
     match importer.terms.get(&output.name) {
         Some(Term::Value(value)) if importer.trained[value.buffer] => {
@@ -186,6 +192,37 @@ pub(crate) fn import(model: &ModelProto, registry: &[(&str, Import)]) -> Result<
         }
     }
     Ok(importer.plan)
+}
+
+/// What translates a node.
+fn look_up(node: &NodeProto, registry: &[(&str, Import)]) -> Result<Import, GraphError> {
+    let standard = matches!(node.domain.as_str(), "" | "ai.onnx");
+    let entry = registry
+        .iter()
+        .find(|(operator, _)| standard && *operator == node.op_type);
+    entry
+        .map(|(_, translate)| *translate)
+        .ok_or_else(|| GraphError::Operator {
+            operator: if standard {
+                node.op_type.clone()
+            } else {
+                format!("{}.{}", node.domain, node.op_type)
+            },
+            node: node_name(node).to_owned(),
+            supported: registry
+                .iter()
+                .map(|(operator, _)| *operator)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+}
+
+/// A node's name, or its output's where it has none.
+fn node_name(node: &NodeProto) -> &str {
+    if node.name.is_empty() {
+        return node.output.first().map(String::as_str).unwrap_or_default();
+    }
+    &node.name
 }
 
 /// The one input that is not a weight: name, number of examples where the file fixes it, shape of an example.
@@ -261,32 +298,11 @@ struct Importer<'m> {
 }
 
 impl Importer<'_> {
-    fn node(&mut self, proto: &NodeProto, registry: &[(&str, Import)]) -> Result<(), GraphError> {
-        let entry = registry
-            .iter()
-            .find(|(operator, _)| *operator == proto.op_type);
-        let entry = entry.filter(|_| matches!(proto.domain.as_str(), "" | "ai.onnx"));
+    fn node(&mut self, proto: &NodeProto, translate: Import) -> Result<(), GraphError> {
         let claimed = self.plan.parameters.len();
         let mut node = Node {
             proto,
             importer: self,
-        };
-        let Some((_, translate)) = entry else {
-            let supported = registry
-                .iter()
-                .map(|(operator, _)| *operator)
-                .collect::<Vec<_>>()
-                .join(", ");
-            let domain = if proto.domain.is_empty() {
-                String::new()
-            } else {
-                format!("{}.", proto.domain)
-            };
-            return Err(GraphError::Operator {
-                operator: format!("{domain}{}", proto.op_type),
-                node: node.name().to_owned(),
-                supported,
-            });
         };
         let imported = translate(&mut node)?;
         let name = node.only_output()?.to_owned();
@@ -335,15 +351,7 @@ pub(crate) struct Node<'i, 'm> {
 impl Node<'_, '_> {
     /// The node's name, or its output's where it has none.
     pub(crate) fn name(&self) -> &str {
-        if self.proto.name.is_empty() {
-            return self
-                .proto
-                .output
-                .first()
-                .map(String::as_str)
-                .unwrap_or_default();
-        }
-        &self.proto.name
+        node_name(self.proto)
     }
 
     /// How many examples the file was exported for, where it fixes that.

@@ -4,6 +4,8 @@ mod error;
 mod import;
 mod operator;
 mod operators;
+#[cfg(test)]
+mod refusals;
 mod shape;
 
 use std::fmt;
