@@ -2,6 +2,18 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod import;
 mod ledger;
+mod meter;
+mod sampler;
+mod vault;
 
+pub use import::{IdxRecords, ImportError};
 pub use ledger::{Clock, EmbeddedLedger, EpsilonLimit, LedgerOpenError, system_clock};
+pub use meter::{
+    ContractReport, DatasetReport, LeaseRequest, Meter, MeterError, OfficerLimit, RunReport,
+};
+pub use sampler::{Sample, Sampler, SamplerError, padded_batch};
+pub use vault::{
+    CacheSize, Dataset, Owner, Records, Scan, StateKey, Vault, VaultError, Verification, Version,
+};

@@ -1,0 +1,107 @@
+//! IDX files as records of a dataset: an `image` and a `label`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch, UInt16Array};
+use arrow_buffer::Buffer;
+use arrow_schema::ArrowError;
+use tributary_idx::{IdxError, IdxPair};
+use tributary_protocol::{Column, ColumnType, DatasetSchema, SchemaError, arrow_schema};
+
+/// Bytes of images that are read at once.
+const CHUNK_SIZE: usize = 1 << 20;
+
+/// Streams the records of two IDX files, as [`Vault::import`](crate::Vault::import) takes them.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use tributary_agent::IdxRecords;
+/// let records = IdxRecords::open(Path::new("images.gz"), Path::new("labels.gz"), 10)?;
+/// println!("{:?}", records.schema());
+/// # Ok::<(), tributary_agent::ImportError>(())
+/// ```
+#[derive(Debug)]
+pub struct IdxRecords {
+    pair: IdxPair,
+    schema: DatasetSchema,
+    records: u64,
+}
+
+/// Why files were not imported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The files are not IDX files, or not of one set.
+    #[error(transparent)]
+    Idx(#[from] IdxError),
+    /// Images or classes that a dataset cannot have.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// Arrow refused what this side built.
+    #[error("the records could not be built")]
+    Arrow(#[from] ArrowError),
+}
+
+impl IdxRecords {
+    /// Opens a file of images and one of labels. `classes` is the number of classes, which the format does not state.
+    ///
+    /// # Errors
+    ///
+    /// See [`IdxError`].
+    pub fn open(images: &Path, labels: &Path, classes: u32) -> Result<Self, ImportError> {
+        let pair = IdxPair::open(images, labels)?;
+        let schema = DatasetSchema::new(vec![
+            Column {
+                name: "image".parse()?,
+                kind: ColumnType::ImageU8 {
+                    height: pair.rows(),
+                    width: pair.columns(),
+                    channels: 1,
+                },
+            },
+            Column {
+                name: "label".parse()?,
+                kind: ColumnType::Label { classes },
+            },
+        ])?;
+        Ok(Self {
+            records: pair.records(),
+            pair,
+            schema,
+        })
+    }
+
+    /// The columns: `image` and `label`.
+    pub fn schema(&self) -> &DatasetSchema {
+        &self.schema
+    }
+
+    /// How many records there are.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, ImportError> {
+        let width = self.schema.columns()[0].kind.max_width() as usize;
+        let Some(chunk) = self.pair.next_chunk((CHUNK_SIZE / width).max(1))? else {
+            return Ok(None);
+        };
+        // A side of an image is at most 4,096.
+        let width = i32::try_from(width).unwrap_or(i32::MAX);
+        let pixels = Buffer::from_vec(chunk.pixels);
+        let images: ArrayRef = Arc::new(FixedSizeBinaryArray::try_new(width, pixels, None)?);
+        let labels = chunk.labels.iter().map(|label| u16::from(*label));
+        let labels: ArrayRef = Arc::new(UInt16Array::from_iter_values(labels));
+        let batch = RecordBatch::try_new(arrow_schema(&self.schema), vec![images, labels])?;
+        Ok(Some(batch))
+    }
+}
+
+impl Iterator for IdxRecords {
+    type Item = Result<RecordBatch, ImportError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_batch().transpose()
+    }
+}

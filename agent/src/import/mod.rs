@@ -1,0 +1,7 @@
+//! From the formats that providers hold their data in to records of a dataset.
+//!
+//! Files are untrusted: each reader has named limits and refuses what it does not understand, long before training.
+
+mod idx_records;
+
+pub use idx_records::{IdxRecords, ImportError};
