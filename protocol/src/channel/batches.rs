@@ -24,10 +24,17 @@ const BATCH: Limit = Limit {
 const PRIORITY: i32 = -1;
 
 /// Sends batches in order. Waits while the receiver's window is full.
+///
+/// Dropped before [`BatchSender::finish`] it resets the stream: the receiver gets an error and never takes
+/// what came so far for all there is.
 pub struct BatchSender {
     session: Arc<Session>,
     stream: SendStream,
+    finished: bool,
 }
+
+/// The code of a stream whose sender gave up.
+const GIVEN_UP: u32 = 1;
 
 impl BatchSender {
     pub(super) async fn open(session: Arc<Session>) -> Result<Self, ChannelError> {
@@ -37,7 +44,11 @@ impl BatchSender {
             .set_priority(PRIORITY)
             .map_err(|_| ChannelError::Closed)?;
         stream.write_chunk(Kind::Batches.byte()).await?;
-        Ok(Self { session, stream })
+        Ok(Self {
+            session,
+            stream,
+            finished: false,
+        })
     }
 
     /// Hands one batch to the connection, without copying it.
@@ -56,10 +67,20 @@ impl BatchSender {
     /// Where the peer stopped the stream or the channel is gone.
     pub async fn finish(mut self) -> Result<(), ChannelError> {
         self.stream.finish().map_err(|_| ChannelError::Closed)?;
+        self.finished = true;
         match self.stream.stopped().await {
             Ok(None) => Ok(()),
             Ok(Some(code)) => Err(ChannelError::StreamStopped(code.into_inner())),
             Err(_) => Err(self.session.why_gone()),
+        }
+    }
+}
+
+impl Drop for BatchSender {
+    fn drop(&mut self) {
+        // quinn ends a dropped stream as if all had been said.
+        if !self.finished {
+            let _ = self.stream.reset(GIVEN_UP.into());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use quinn::{ConnectionError, ReadError, ReadExactError, VarInt, WriteError};
+use quinn::{ConnectionError, ReadError, ReadExactError, TransportErrorCode, VarInt, WriteError};
 
 use crate::handshake::{HandshakeError, PeerRefusal, Refusal, RefusalCode};
 
@@ -178,6 +178,18 @@ impl ChannelError {
     }
 }
 
+impl Refusal {
+    /// For what QUIC itself has closed the connection for (RFC 9000, section 4.6).
+    fn early_stream() -> Self {
+        Self::new(
+            RefusalCode::EarlyStream,
+            "no more streams than this side gave credit for, one until both have accepted",
+            "another one",
+            "wait for ACCEPT before opening streams",
+        )
+    }
+}
+
 impl From<ConnectionError> for ChannelError {
     fn from(error: ConnectionError) -> Self {
         match error {
@@ -196,6 +208,11 @@ impl From<ConnectionError> for ChannelError {
                 }
             }
             ConnectionError::LocallyClosed => Self::Closed,
+            ConnectionError::TransportError(error)
+                if error.code == TransportErrorCode::STREAM_LIMIT_ERROR =>
+            {
+                Self::refused(Refusal::early_stream())
+            }
             other => Self::Lost(other),
         }
     }
@@ -290,5 +307,19 @@ impl CloseCode {
 impl std::fmt::Display for CloseCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_without_credit_is_named_as_such() {
+        let closed = ConnectionError::TransportError(TransportErrorCode::STREAM_LIMIT_ERROR.into());
+        let error = ChannelError::from(closed);
+        assert_eq!(error.refusal(), Some(RefusalCode::EarlyStream));
+        let other = ConnectionError::TransportError(TransportErrorCode::INTERNAL_ERROR.into());
+        assert!(matches!(ChannelError::from(other), ChannelError::Lost(_)));
     }
 }

@@ -99,31 +99,9 @@ impl Link {
         self.connection
             .close(code.to_wire(), refusal.text_for_peer().as_bytes());
     }
-
-    /// What a lost connection means while a handshake is under way.
-    pub(super) fn early_stream(&self) -> Option<Refusal> {
-        use quinn::{ConnectionError, TransportErrorCode};
-        match self.connection.close_reason() {
-            Some(ConnectionError::TransportError(error))
-                if error.code == TransportErrorCode::STREAM_LIMIT_ERROR =>
-            {
-                Some(Refusal::early_stream())
-            }
-            _ => None,
-        }
-    }
 }
 
 impl Refusal {
-    fn early_stream() -> Self {
-        Self::new(
-            RefusalCode::EarlyStream,
-            "one stream, the handshake's, until both sides have accepted",
-            "another one",
-            "wait for ACCEPT before opening streams",
-        )
-    }
-
     pub(super) fn timeout(within: Duration) -> Self {
         Self::new(
             RefusalCode::Timeout,

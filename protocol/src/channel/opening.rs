@@ -41,7 +41,7 @@ pub(super) async fn run(
     stream: &mut Stream,
 ) -> Result<Accepted, ChannelError> {
     let handshake = begin(link, part, prior, stream).await?;
-    let frame = read_frame(link, stream).await?;
+    let frame = read_frame(stream).await?;
     let context = &link.context;
     let greeted = handshake
         .take_hello(
@@ -60,14 +60,14 @@ pub(super) async fn run(
     let (handshake, proof) = aside(move || proving.prove()).await?;
     stream.send.write_chunk(proof.into()).await?;
 
-    let frame = read_frame(link, stream).await?;
+    let frame = read_frame(stream).await?;
     let now = context.now();
     let (handshake, accept) = aside(move || handshake.take_proof(&frame, now)).await?;
     stream.send.write_chunk(accept.into()).await?;
     // What fails from here on is told by the connection's close.
     stream.send.finish().map_err(|_| ChannelError::Closed)?;
 
-    let frame = read_frame(link, stream).await?;
+    let frame = read_frame(stream).await?;
     let accepted = handshake.take_accept(&frame)?;
     match frames::read_end(&mut stream.recv, "the end of the handshake").await {
         Err(ChannelError::Malformed { .. }) => {
@@ -112,13 +112,9 @@ async fn aside<T: Send + 'static>(
 }
 
 /// Reads the body of one frame of the handshake.
-async fn read_frame(link: &Link, stream: &mut Stream) -> Result<Bytes, ChannelError> {
+async fn read_frame(stream: &mut Stream) -> Result<Bytes, ChannelError> {
     match read_body(stream).await {
         Err(ChannelError::Truncated { .. }) => Err(ChannelError::refused(Refusal::cut_short())),
-        Err(ChannelError::Lost(lost)) => Err(match link.early_stream() {
-            Some(refusal) => ChannelError::refused(refusal),
-            None => ChannelError::Lost(lost),
-        }),
         other => other,
     }
 }

@@ -73,8 +73,9 @@ impl Default for TransportOptions {
         Self {
             largest_packet: LARGEST_PACKET,
             window: 4 << 20,
-            keep_alive: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(3),
+            // A peer that was killed says nothing: this is how long its absence goes unnoticed.
+            idle_timeout: Duration::from_secs(12),
             handshake_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),
             open_requests: 64,

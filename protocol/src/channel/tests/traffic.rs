@@ -231,3 +231,19 @@ async fn a_stream_of_an_unknown_kind_closes_the_channel() {
         assert!(aggregator.accept_request().await.is_none());
     }
 }
+
+#[tokio::test]
+async fn a_sender_that_gives_up_is_not_taken_for_one_that_is_done() {
+    let net = Net::new();
+    let [provider, aggregator] = net.records().await;
+    let mut batches = provider.open_batches().await.unwrap();
+    batches
+        .send(Bytes::from_static(b"the first of two"))
+        .await
+        .unwrap();
+    let mut received = aggregator.accept_batches().await.unwrap();
+    received.next().await.unwrap().unwrap();
+    drop(batches);
+    let error = received.next().await.unwrap_err();
+    assert!(matches!(error, ChannelError::StreamStopped(_)), "{error}");
+}
