@@ -331,3 +331,19 @@ fn fulfils(me: &Requester, request: &Request, response: &Response, entry: &Entry
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn random_bytes_are_no_request_and_no_answer_that_panics(bytes: Vec<u8>) {
+            let _ = decode_request(&bytes);
+            let _ = postcard::from_bytes::<Result<Response, LedgerError>>(&bytes);
+            let _ = serde_json::from_slice::<LedgerReceipt>(&bytes);
+        }
+    }
+}
