@@ -9,6 +9,7 @@ mod refusals;
 mod shape;
 
 use std::fmt;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -19,7 +20,7 @@ pub(crate) use self::operator::Backward;
 pub use self::shape::Shape;
 use crate::onnx::ModelProto;
 
-/// A network for training.
+/// A network for training. A clone is a handle of the same one.
 ///
 /// ```
 /// let graph = tributary_trainer::Graph::from_onnx(&tributary_trainer::models::mnist_cnn(1))?;
@@ -28,10 +29,10 @@ use crate::onnx::ModelProto;
 /// assert_eq!(graph.parameters()[0].name, "conv1.weight");
 /// # Ok::<(), tributary_trainer::GraphError>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Graph {
     digest: ModelDigest,
-    plan: Plan,
+    plan: Arc<Plan>,
 }
 
 impl Graph {
@@ -44,7 +45,7 @@ impl Graph {
         let plan = import::import(&model, operators::REGISTRY)?;
         Ok(Self {
             digest: ModelDigest(Sha256::digest(bytes).into()),
-            plan,
+            plan: Arc::new(plan),
         })
     }
 
