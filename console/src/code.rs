@@ -104,6 +104,7 @@ codes! {
     CONTRACT_USED_UP ContractRefused "contract-used-up" "All runs that the contract allows have been started."
     CONTRACT_UNKNOWN ContractRefused "contract-unknown" "The ledger has no contract of this number or digest."
     CONTRACT_MISMATCH ContractRefused "contract-mismatch" "A peer speaks of another contract, or the data or model is not what the contract names."
+    CONTRACT_UNFIT ContractRefused "contract-unfit" "Registering, planning or training would refuse the contract; every reason is listed."
     CONTRACT_REFUSED ContractRefused "contract-refused" "A party refused to sign, or to serve, this contract."
     AUTHORISATION_REFUSED ContractRefused "authorisation-refused" "The run lacks the consumer's authorisation, or it is expired, used, or for something else."
     BUDGET_EXHAUSTED BudgetExhausted "budget-exhausted" "The step or run would exceed a provider's limit of epsilon."

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::code::ErrorCode;
 use crate::exit::Exit;
@@ -53,6 +54,7 @@ pub struct Failure {
     message: String,
     hint: Option<String>,
     blame: Option<Blame>,
+    details: Option<Value>,
 }
 
 impl Failure {
@@ -63,6 +65,7 @@ impl Failure {
             message: message.into(),
             hint: None,
             blame: None,
+            details: None,
         }
     }
 
@@ -104,6 +107,13 @@ impl Failure {
         self
     }
 
+    /// Adds what a program may want to know beyond the message; it shows in JSON only.
+    #[must_use]
+    pub fn details(mut self, details: impl Into<Value>) -> Self {
+        self.details = Some(details.into());
+        self
+    }
+
     /// The stable code.
     pub fn code(&self) -> ErrorCode {
         self.code
@@ -122,6 +132,11 @@ impl Failure {
     /// How to mend it, where that is known.
     pub fn hint_text(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+
+    /// What programs are told beyond the message.
+    pub fn detail(&self) -> Option<&Value> {
+        self.details.as_ref()
     }
 
     /// Who is at fault, where that is known.

@@ -135,6 +135,7 @@ impl Console {
                 message: failure.message(),
                 hint: failure.hint_text(),
                 at_fault: failure.at_fault().map(|blame| blame.to_string()),
+                details: failure.detail(),
                 exit: failure.exit().code(),
             };
             let envelope = Envelope::<()> {
@@ -284,6 +285,8 @@ struct Reported<'a> {
     message: &'a str,
     hint: Option<&'a str>,
     at_fault: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a serde_json::Value>,
     exit: u8,
 }
 
