@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `aggregator`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tributary_aggregator::cli::main(std::env::args_os())
+}

@@ -1,0 +1,204 @@
+//! `aggregator contract show`.
+
+use std::io::{self, Write};
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use serde::Serialize;
+use tributary_console::{Blame, Console, ErrorCode, Failure};
+use tributary_protocol::ledger::ContractView;
+use tributary_protocol::{PartyName, RunNumber};
+
+use super::words::Words;
+use crate::cli::files::{MaybeHomeArgs, MaybePassphraseArgs};
+use crate::cli::keeper::{Dial, Keeper, block_on};
+use crate::cli::period::Period;
+use crate::cli::reference::{ContractReference, Found};
+use crate::home::ConsumerHome;
+
+/// What `aggregator contract show` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  aggregator contract show contract.dsse
+  aggregator contract show 1 --home tdc
+  aggregator contract show 1 --home tdc --passphrase-file tdc.pass --ledger 127.0.0.1:7001 --json")]
+pub(in crate::cli) struct ShowArgs {
+    /// The contract: its number, or its file.
+    #[arg(value_name = "SEQ|FILE")]
+    contract: ContractReference,
+    #[command(flatten)]
+    home: MaybeHomeArgs,
+    #[command(flatten)]
+    passphrase: MaybePassphraseArgs,
+    /// Ask the agent that keeps the ledger, at this address, what became of the contract.
+    #[arg(long, env = "TRIBUTARY_LEDGER", value_name = "ADDR")]
+    ledger: Option<String>,
+    /// How long to wait for it.
+    #[arg(long, value_name = "SPAN", default_value = "60s")]
+    wait: Period,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    words: Words<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<OnLedger>,
+}
+
+/// What the ledger knows of a contract.
+#[derive(Debug, Serialize)]
+struct OnLedger {
+    registered: DateTime<Utc>,
+    runs_opened: u32,
+    open_run: Option<RunNumber>,
+    revoked: Option<Revoked>,
+    leased: Vec<Leased>,
+}
+
+#[derive(Debug, Serialize)]
+struct Revoked {
+    by: PartyName,
+    at: DateTime<Utc>,
+    reason: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Leased {
+    dataset: String,
+    steps: u64,
+}
+
+pub(in crate::cli) fn show(args: &ShowArgs, console: &Console) -> Result<(), Failure> {
+    let home = args.home.open()?;
+    let found = args.contract.find(home.as_ref())?;
+    let number = found
+        .registered
+        .as_ref()
+        .map(|registered| registered.number);
+    let ledger = match &args.ledger {
+        Some(address) => {
+            let asking = Asking {
+                home: home.as_ref(),
+                passphrase: &args.passphrase,
+                address,
+                wait: args.wait,
+            };
+            Some(OnLedger::from(asking.ask(&found, console)?))
+        }
+        None => None,
+    };
+    let shown = Shown {
+        words: Words::of(&found.signed, number)?,
+        ledger,
+    };
+    for warning in shown.words.warnings() {
+        console.warn(warning);
+    }
+    console.result(&shown, |out| {
+        shown.words.print(out)?;
+        match &shown.ledger {
+            Some(ledger) => ledger.print(out),
+            None => Ok(()),
+        }
+    })
+}
+
+/// Asking a contract's ledger on the way of another command.
+pub(in crate::cli) struct Asking<'a> {
+    pub(in crate::cli) home: Option<&'a ConsumerHome>,
+    pub(in crate::cli) passphrase: &'a MaybePassphraseArgs,
+    pub(in crate::cli) address: &'a str,
+    pub(in crate::cli) wait: Period,
+}
+
+impl Asking<'_> {
+    pub(in crate::cli) fn ask(
+        &self,
+        found: &Found,
+        console: &Console,
+    ) -> Result<ContractView, Failure> {
+        let (Some(home), Some(registered)) = (self.home, &found.registered) else {
+            return Err(Failure::new(
+                ErrorCode::USAGE,
+                "expected --home and a contract's number: a ledger is asked by number",
+            )
+            .hint("register the contract first, then give its number")
+            .blame(Blame::Configuration));
+        };
+        let identity = self.passphrase.identity(home, console)?;
+        let dial = Dial {
+            contract: found.contract(),
+            identity,
+            address: self.address,
+            wait: self.wait.0,
+        };
+        block_on(async {
+            let keeper = Keeper::connect(dial, console).await?;
+            let view = keeper.show(registered.number).await?;
+            keeper.close().await;
+            if view.envelope.payload_digest() == found.contract().digest() {
+                return Ok(view);
+            }
+            Err(Failure::new(
+                ErrorCode::CONTRACT_MISMATCH,
+                format!(
+                    "expected contract {} to be {} on the ledger, got {}",
+                    registered.number,
+                    found.contract().digest(),
+                    view.envelope.payload_digest()
+                ),
+            )
+            .hint("the ledger is not the one that numbered this contract: check --ledger")
+            .blame(Blame::Peer))
+        })
+    }
+}
+
+impl From<ContractView> for OnLedger {
+    fn from(view: ContractView) -> Self {
+        Self {
+            registered: view.registered,
+            runs_opened: view.runs_opened,
+            open_run: view.open_run,
+            revoked: view.revoked.map(|revoked| Revoked {
+                by: revoked.by,
+                at: revoked.at,
+                reason: revoked.reason,
+            }),
+            leased: view
+                .leased
+                .into_iter()
+                .map(|leased| Leased {
+                    dataset: leased.dataset.to_string(),
+                    steps: leased.steps,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl OnLedger {
+    fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "\nregistered: {}",
+            self.registered.format("%Y-%m-%d %H:%M UTC")
+        )?;
+        match self.open_run {
+            Some(run) => writeln!(out, "runs: {} begun, run {run} is open", self.runs_opened)?,
+            None => writeln!(out, "runs: {} begun, none is open", self.runs_opened)?,
+        }
+        for leased in &self.leased {
+            writeln!(out, "spent: {} steps of {}", leased.steps, leased.dataset)?;
+        }
+        match &self.revoked {
+            Some(revoked) => writeln!(
+                out,
+                "REVOKED by {} at {}: {}",
+                revoked.by, revoked.at, revoked.reason
+            ),
+            None => Ok(()),
+        }
+    }
+}

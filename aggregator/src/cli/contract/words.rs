@@ -1,0 +1,227 @@
+//! A contract in a scientist's words.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use tributary_attest::{Criterion, Policy};
+use tributary_console::{Align, ErrorCode, Failure, FailureContext as _, Table};
+use tributary_protocol::{
+    Digest, Document, Metrics, Optimiser, PartyName, PartyRole, SequenceNumber, SignedContract,
+};
+
+use crate::validation::warnings;
+
+/// What a contract says, for people and for programs.
+#[derive(Debug, Serialize)]
+pub(super) struct Words<'a> {
+    digest: Digest,
+    number: Option<SequenceNumber>,
+    /// Parties without a valid signature.
+    missing: Vec<PartyName>,
+    spending: Vec<Spending>,
+    warnings: Vec<String>,
+    document: &'a Document,
+}
+
+/// What a dataset would pay.
+#[derive(Debug, Serialize)]
+struct Spending {
+    dataset: String,
+    records: u64,
+    limit: f64,
+    one_run: f64,
+    all_runs: f64,
+}
+
+impl<'a> Words<'a> {
+    pub(super) fn of(
+        signed: &'a SignedContract,
+        number: Option<SequenceNumber>,
+    ) -> Result<Self, Failure> {
+        let contract = signed.contract();
+        let plan = contract
+            .plan()
+            .or_fail(ErrorCode::CONTRACT_INVALID, "the contract's epsilon")?;
+        let spending = plan
+            .datasets
+            .iter()
+            .map(|plan| Spending {
+                dataset: plan.dataset.to_string(),
+                records: contract
+                    .dataset(&plan.dataset)
+                    .map_or(0, |dataset| dataset.records),
+                limit: plan.limit.get(),
+                one_run: plan.run.get(),
+                all_runs: plan.all_runs.get(),
+            })
+            .collect();
+        Ok(Self {
+            digest: contract.digest(),
+            number,
+            missing: signed.missing(),
+            spending,
+            warnings: warnings(contract),
+            document: contract.document(),
+        })
+    }
+
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self.number {
+            Some(number) => writeln!(out, "contract {number}, {}", self.digest)?,
+            None => writeln!(out, "contract {}", self.digest)?,
+        }
+        writeln!(
+            out,
+            "for: {}\n",
+            self.document.purpose.trim().replace(['\n', '\r'], " ")
+        )?;
+        self.print_parties(out)?;
+        self.print_spending(out)?;
+        self.print_training(out)?;
+        self.print_rules(out)
+    }
+
+    fn print_parties(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new([
+            ("who", Align::Left),
+            ("does", Align::Left),
+            ("key", Align::Left),
+            ("signed", Align::Left),
+        ]);
+        for party in &self.document.parties {
+            let does = match party.role {
+                PartyRole::Provider => "gives data",
+                PartyRole::Consumer => "gets the model",
+            };
+            let signed = if self.missing.contains(&party.name) {
+                "NO"
+            } else {
+                "yes"
+            };
+            table.row([
+                party.name.to_string(),
+                does.to_owned(),
+                party.key.to_string(),
+                signed.to_owned(),
+            ]);
+        }
+        writeln!(out, "{table}")
+    }
+
+    fn print_spending(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new([
+            ("dataset", Align::Left),
+            ("records", Align::Right),
+            ("epsilon of a run", Align::Right),
+            ("of all runs", Align::Right),
+            ("at most", Align::Right),
+        ]);
+        for spending in &self.spending {
+            table.row([
+                spending.dataset.clone(),
+                spending.records.to_string(),
+                format!("{:.3}", spending.one_run),
+                format!("{:.3}", spending.all_runs),
+                spending.limit.to_string(),
+            ]);
+        }
+        writeln!(out, "{table}")
+    }
+
+    fn print_training(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (pipeline, privacy) = (&self.document.pipeline, &self.document.privacy);
+        let input = &pipeline.input;
+        writeln!(
+            out,
+            "training: {} steps a run, {} run(s); `{}`, as (byte / {} - {}) / {}, to the {} classes of `{}`",
+            pipeline.steps,
+            self.document.runs,
+            input.column,
+            input.divisor,
+            input.mean,
+            input.deviation,
+            pipeline.label.classes,
+            pipeline.label.column
+        )?;
+        writeln!(out, "model: ONNX file {}", pipeline.model.onnx)?;
+        let optimiser = match pipeline.optimiser {
+            Optimiser::Sgd {
+                learning_rate,
+                momentum,
+            } => {
+                format!("SGD, learning rate {learning_rate}, momentum {momentum}")
+            }
+            Optimiser::Adam {
+                learning_rate,
+                beta1,
+                beta2,
+                epsilon,
+            } => {
+                format!(
+                    "Adam, learning rate {learning_rate}, betas {beta1} and {beta2}, epsilon {epsilon:e}"
+                )
+            }
+        };
+        writeln!(out, "optimiser: {optimiser}")?;
+        writeln!(
+            out,
+            "privacy: each record of a dataset, by sampling at {:.6}, clipping to {} and noise of {:.4} clipping norms; \
+             delta {:e}; nobody is in two datasets",
+            privacy.sampling_rate, privacy.clipping_norm, privacy.noise_multiplier, privacy.delta
+        )
+    }
+
+    fn print_rules(&self, out: &mut dyn Write) -> io::Result<()> {
+        let document = self.document;
+        let leaves = match document.disclosure.metrics {
+            Metrics::Validation => ", and metrics on the consumer's own validation set",
+            Metrics::None => "",
+        };
+        let progress = if document.disclosure.progress {
+            ", step and epsilon while it trains"
+        } else {
+            ""
+        };
+        writeln!(
+            out,
+            "what leaves: the model, sealed to the consumer's key, and its receipt{progress}{leaves}"
+        )?;
+        writeln!(
+            out,
+            "valid: {} to {}",
+            document.validity.not_before.format("%Y-%m-%d %H:%M UTC"),
+            document.validity.not_after.format("%Y-%m-%d %H:%M UTC")
+        )?;
+        let ledger: Vec<&str> = document
+            .ledger
+            .members
+            .iter()
+            .map(PartyName::as_str)
+            .collect();
+        writeln!(out, "ledger: kept by {}", ledger.join(", "))?;
+        for (who, policy) in [
+            ("aggregator", &document.attestation.aggregator),
+            ("agents", &document.attestation.agents),
+        ] {
+            writeln!(out, "{who}: {}", programs(policy))?;
+        }
+        Ok(())
+    }
+}
+
+/// Which programs a policy lets in, on which machines.
+fn programs(policy: &Policy) -> String {
+    let tees: Vec<String> = policy.tees.iter().map(ToString::to_string).collect();
+    let programs = match &policy.measurements {
+        Criterion::Any => "any program".to_owned(),
+        Criterion::Stated(measurements) => {
+            let measurements: Vec<String> = measurements.iter().map(ToString::to_string).collect();
+            measurements.join(" or ")
+        }
+    };
+    format!("{} on {}", programs, tees.join(" or "))
+}

@@ -1,0 +1,145 @@
+//! `aggregator evaluate`: a model on the consumer's own data.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use tributary_console::{Align, Blame, Console, ErrorCode, Failure, Table};
+use tributary_protocol::Input;
+use tributary_trainer::MODEL_SIZE_LIMIT;
+
+use super::files::{MaybeHomeArgs, read_limited};
+use super::plan::threads;
+use super::reference::ContractReference;
+use crate::evaluation::{EvaluationError, evaluate};
+
+/// What `aggregator evaluate` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  aggregator evaluate --model model/model.onnx --images t10k-images.gz --labels t10k-labels.gz --contract 1 --home tdc
+  aggregator evaluate --model model.onnx --images images --labels labels --divisor 127.5 --mean 1 --deviation 1 --json")]
+pub(super) struct EvaluateArgs {
+    /// The ONNX file.
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// IDX images, gzip or not.
+    #[arg(long, value_name = "FILE")]
+    images: PathBuf,
+    /// IDX labels.
+    #[arg(long, value_name = "FILE")]
+    labels: PathBuf,
+    /// The contract that the model was trained under, which says how its input is scaled: a number, or a file.
+    #[arg(
+        long,
+        value_name = "SEQ|FILE",
+        required_unless_present = "divisor",
+        conflicts_with = "divisor"
+    )]
+    contract: Option<ContractReference>,
+    #[command(flatten)]
+    home: MaybeHomeArgs,
+    /// Divides each byte of an image, where no contract says.
+    #[arg(long, value_name = "X")]
+    divisor: Option<f32>,
+    /// Is taken off after that.
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    mean: f32,
+    /// Divides the rest.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    deviation: f32,
+    /// Threads; one for each core where left out.
+    #[arg(long, env = "TRIBUTARY_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+pub(super) fn run(args: &EvaluateArgs, console: &Console) -> Result<(), Failure> {
+    let onnx = read_limited(&args.model, MODEL_SIZE_LIMIT)?;
+    let input = args.input()?;
+    let evaluation = evaluate(
+        &onnx,
+        &args.images,
+        &args.labels,
+        &input,
+        threads(args.threads),
+    )
+    .map_err(failure)?;
+    console.result(&evaluation, |out| {
+        writeln!(
+            out,
+            "accuracy {:.2} % of {} examples, loss {:.4}\n",
+            evaluation.accuracy * 100.0,
+            evaluation.examples,
+            evaluation.loss
+        )?;
+        let mut table = Table::new([
+            ("class", Align::Right),
+            ("examples", Align::Right),
+            ("recall %", Align::Right),
+            ("precision %", Align::Right),
+        ]);
+        let percent = |share: Option<f64>| {
+            share.map_or("-".to_owned(), |share| format!("{:.2}", share * 100.0))
+        };
+        for class in &evaluation.classes {
+            table.row([
+                class.class.to_string(),
+                class.examples.to_string(),
+                percent(class.recall),
+                percent(class.precision),
+            ]);
+        }
+        write!(out, "{table}")
+    })
+}
+
+impl EvaluateArgs {
+    fn input(&self) -> Result<Input, Failure> {
+        if let Some(reference) = &self.contract {
+            let home = self.home.open()?;
+            return Ok(reference
+                .find(home.as_ref())?
+                .contract()
+                .document()
+                .pipeline
+                .input
+                .clone());
+        }
+        let divisor = self.divisor.unwrap_or(1.0);
+        let positive = |value: f32| value.is_finite() && value > 0.0;
+        if !(positive(divisor) && positive(self.deviation) && self.mean.is_finite()) {
+            return Err(Failure::new(
+                ErrorCode::USAGE,
+                format!(
+                    "expected --divisor and --deviation above 0 and a finite --mean, got {divisor}, {} and {}",
+                    self.deviation, self.mean
+                ),
+            )
+            .blame(Blame::Configuration));
+        }
+        let column = "image"
+            .parse()
+            .map_err(|error| Failure::from_error(ErrorCode::INTERNAL, &error))?;
+        Ok(Input {
+            column,
+            divisor,
+            mean: self.mean,
+            deviation: self.deviation,
+        })
+    }
+}
+
+fn failure(error: EvaluationError) -> Failure {
+    let code = match &error {
+        EvaluationError::Graph(_) => ErrorCode::MODEL_UNSUPPORTED,
+        EvaluationError::Parameters(_) => ErrorCode::MODEL_INVALID,
+        _ => ErrorCode::DATA_INVALID,
+    };
+    Failure::from_system_cause(&error)
+        .unwrap_or_else(|| Failure::from_error(code, &error))
+        .blame(Blame::Configuration)
+}

@@ -1,0 +1,358 @@
+//! Writing a contract from what providers offer and what the consumer wants.
+
+use chrono::{DateTime, Utc};
+use tributary_accounting::{
+    AccountingError, Capacity, Delta, Epsilon, NoiseMultiplier, Rdp, SamplingRate, Steps,
+    calibrate_noise,
+};
+use tributary_attest::Policy;
+use tributary_protocol::{
+    Attestation, Column, ColumnName, ColumnType, Combine, Dataset, DatasetName, Digest, Disclosure,
+    Document, Input, Label, LedgerTerms, Loss, Metrics, Model, Offer, Optimiser, Party, PartyKey,
+    PartyName, PartyRole, People, Pipeline, Privacy, SealingKey, Unit, Validity,
+};
+
+/// What the consumer wants; the rest of a contract follows from it and from the offers.
+#[derive(Debug, Clone)]
+pub struct Wishes {
+    /// What the model is for.
+    pub purpose: String,
+    /// The consumer's name.
+    pub consumer: PartyName,
+    /// The consumer's key.
+    pub key: PartyKey,
+    /// The key for which the model is sealed.
+    pub sealing_key: SealingKey,
+    /// When runs may begin.
+    pub validity: Validity,
+    /// How many runs may be begun.
+    pub runs: u32,
+    /// The most epsilon that all runs together may spend on each dataset.
+    pub epsilon: f64,
+    /// The probability that epsilon does not bound.
+    pub delta: f64,
+    /// The probability with which each record takes part in each step.
+    pub sampling_rate: f64,
+    /// The noise in clipping norms; the least that keeps all runs within `epsilon`, where left out.
+    pub noise_multiplier: Option<f64>,
+    /// The longest gradient that one record may contribute.
+    pub clipping_norm: f64,
+    /// Steps of one run.
+    pub steps: u64,
+    /// How training makes the loss small.
+    pub optimiser: Optimiser,
+    /// The column that feeds the model, and how it is scaled.
+    pub input: Input,
+    /// The column that says what the model should answer.
+    pub label: ColumnName,
+    /// The digest of the model's ONNX file.
+    pub model: Digest,
+    /// What agents demand of the aggregator.
+    pub aggregator: Policy,
+    /// What the aggregator demands of agents.
+    pub agents: Policy,
+    /// Seconds after which a channel must be attested anew.
+    pub reattest_seconds: u32,
+    /// The provider that keeps the ledger; the first offer's where left out.
+    pub ledger: Option<PartyName>,
+    /// Which measurements of the model leave the aggregator.
+    pub metrics: Metrics,
+}
+
+/// Why no contract can be written.
+#[derive(Debug, thiserror::Error)]
+pub enum DraftError {
+    /// Nobody offers anything.
+    #[error("expected at least one offer, got none")]
+    NoOffers,
+    /// Two offers of one party with different keys.
+    #[error("expected one key of {party}, got offers signed by {first} and {second}")]
+    TwoKeys {
+        /// The party.
+        party: PartyName,
+        /// A key.
+        first: PartyKey,
+        /// Another key.
+        second: PartyKey,
+    },
+    /// One dataset twice.
+    #[error("expected each dataset once, got two offers of {owner}/{name}")]
+    Twice {
+        /// The provider.
+        owner: PartyName,
+        /// The dataset.
+        name: DatasetName,
+    },
+    /// A dataset without a column that the pipeline reads.
+    #[error("expected a column `{column}` in {owner}/{name}, it has {known}")]
+    NoColumn {
+        /// The column.
+        column: ColumnName,
+        /// The provider.
+        owner: PartyName,
+        /// The dataset.
+        name: DatasetName,
+        /// The columns there are.
+        known: String,
+    },
+    /// A column that holds something else than its place in the pipeline takes.
+    #[error("expected {expected} in the column `{column}` of {owner}/{name}, got {got}")]
+    ColumnType {
+        /// The column.
+        column: ColumnName,
+        /// The provider.
+        owner: PartyName,
+        /// The dataset.
+        name: DatasetName,
+        /// What it should hold.
+        expected: &'static str,
+        /// What it holds.
+        got: ColumnType,
+    },
+    /// Datasets that cannot be joined, since their columns differ.
+    #[error(
+        "expected the column `{column}` to hold the same in all datasets: {first} has {first_kind}, {other} has {other_kind}"
+    )]
+    Differ {
+        /// The column.
+        column: ColumnName,
+        /// The first dataset.
+        first: String,
+        /// What it holds there.
+        first_kind: ColumnType,
+        /// Another dataset.
+        other: String,
+        /// What it holds there.
+        other_kind: ColumnType,
+    },
+    /// The wishes cannot be met.
+    #[error(transparent)]
+    Accounting(#[from] AccountingError),
+}
+
+impl DraftError {
+    /// How to mend it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::NoOffers => {
+                "ask each provider for `agent dataset offer`, and pass the files with --offer"
+            }
+            Self::TwoKeys { .. } => {
+                "ask the provider which key is its own, and for offers signed by that one"
+            }
+            Self::Twice { .. } => "pass only the newest offer of each dataset",
+            Self::NoColumn { .. } => {
+                "name the columns with --input and --label, or leave the offer out"
+            }
+            Self::ColumnType { .. } => {
+                "name another column with --input or --label, or leave the offer out"
+            }
+            Self::Differ { .. } => {
+                "leave one of the offers out, or have its provider import its data anew"
+            }
+            Self::Accounting(_) => "change --epsilon, --delta, --sampling-rate, --steps or --runs",
+        }
+    }
+}
+
+/// Writes the contract.
+///
+/// # Errors
+/// Where the offers do not fit the wishes or each other, and where no noise keeps them within epsilon. Whatever else a
+/// contract must meet is checked when it is signed.
+pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
+    let ledger = match (&wishes.ledger, offers.first()) {
+        (_, None) => return Err(DraftError::NoOffers),
+        (Some(keeper), _) => keeper.clone(),
+        (None, Some(first)) => first.party().clone(),
+    };
+    let mut parties = providers(offers)?;
+    parties.push(Party {
+        name: wishes.consumer,
+        role: PartyRole::Consumer,
+        key: wishes.key,
+    });
+    let (datasets, classes) =
+        datasets(offers, &wishes.input.column, &wishes.label, wishes.epsilon)?;
+    let noise_multiplier = match wishes.noise_multiplier {
+        Some(noise) => noise,
+        None => {
+            let steps = Steps::new(wishes.steps.saturating_mul(wishes.runs.into()));
+            let rate = SamplingRate::new(wishes.sampling_rate).map_err(AccountingError::from)?;
+            least_noise(&datasets, wishes.epsilon, wishes.delta, rate, steps)?.get()
+        }
+    };
+    Ok(Document {
+        version: 1,
+        purpose: wishes.purpose,
+        parties,
+        sealing_key: wishes.sealing_key,
+        validity: wishes.validity,
+        runs: wishes.runs,
+        datasets,
+        pipeline: Pipeline {
+            combine: Combine::Union,
+            input: wishes.input,
+            label: Label {
+                column: wishes.label,
+                classes,
+            },
+            model: Model { onnx: wishes.model },
+            loss: Loss::CrossEntropy,
+            optimiser: wishes.optimiser,
+            steps: wishes.steps,
+        },
+        privacy: Privacy {
+            unit: Unit::Record,
+            people: People::Disjoint,
+            sampling_rate: wishes.sampling_rate,
+            noise_multiplier,
+            clipping_norm: wishes.clipping_norm,
+            delta: wishes.delta,
+        },
+        attestation: Attestation {
+            aggregator: wishes.aggregator,
+            agents: wishes.agents,
+            interval_seconds: wishes.reattest_seconds,
+        },
+        ledger: LedgerTerms {
+            members: vec![ledger],
+        },
+        disclosure: Disclosure {
+            progress: true,
+            metrics: wishes.metrics,
+        },
+    })
+}
+
+/// A span of `days` that begins now, to the second; a minute earlier, for parties whose clocks are behind.
+pub fn validity_from(now: DateTime<Utc>, days: u32) -> Validity {
+    use chrono::{SubsecRound as _, TimeDelta};
+    let now = now.trunc_subsecs(0);
+    Validity {
+        not_before: now - TimeDelta::minutes(1),
+        not_after: now + TimeDelta::days(days.into()),
+    }
+}
+
+fn providers(offers: &[Offer]) -> Result<Vec<Party>, DraftError> {
+    let mut parties: Vec<Party> = Vec::new();
+    for offer in offers {
+        let known = parties.iter().find(|party| party.name == *offer.party());
+        match known {
+            Some(party) if party.key != offer.key() => {
+                return Err(DraftError::TwoKeys {
+                    party: party.name.clone(),
+                    first: party.key,
+                    second: offer.key(),
+                });
+            }
+            Some(_) => {}
+            None => parties.push(Party {
+                name: offer.party().clone(),
+                role: PartyRole::Provider,
+                key: offer.key(),
+            }),
+        }
+    }
+    Ok(parties)
+}
+
+fn datasets(
+    offers: &[Offer],
+    input: &ColumnName,
+    label: &ColumnName,
+    epsilon: f64,
+) -> Result<(Vec<Dataset>, u32), DraftError> {
+    let mut datasets: Vec<Dataset> = Vec::new();
+    let mut classes = 0;
+    for offer in offers {
+        let (owner, name) = (offer.party(), offer.manifest().dataset());
+        if datasets
+            .iter()
+            .any(|dataset| (&dataset.owner, &dataset.name) == (owner, name))
+        {
+            return Err(DraftError::Twice {
+                owner: owner.clone(),
+                name: name.clone(),
+            });
+        }
+        let input = column(offer, input)?;
+        let label = column(offer, label)?;
+        let refuse = |column: &Column, expected| DraftError::ColumnType {
+            column: column.name.clone(),
+            owner: owner.clone(),
+            name: name.clone(),
+            expected,
+            got: column.kind,
+        };
+        if !matches!(
+            input.kind,
+            ColumnType::ImageU8 { .. } | ColumnType::U8Bytes { .. }
+        ) {
+            return Err(refuse(input, "images or bytes"));
+        }
+        match label.kind {
+            ColumnType::Label { classes: count } => classes = count,
+            _ => return Err(refuse(label, "labels")),
+        }
+        let columns = vec![input.clone(), label.clone()];
+        if let Some(first) = datasets.first() {
+            for (ours, theirs) in first.columns.iter().zip(&columns) {
+                if ours != theirs {
+                    return Err(DraftError::Differ {
+                        column: ours.name.clone(),
+                        first: format!("{}/{}", first.owner, first.name),
+                        first_kind: ours.kind,
+                        other: format!("{owner}/{name}"),
+                        other_kind: theirs.kind,
+                    });
+                }
+            }
+        }
+        datasets.push(Dataset {
+            owner: owner.clone(),
+            name: name.clone(),
+            manifest: offer.manifest_digest(),
+            records: offer.manifest().rows(),
+            columns,
+            epsilon,
+        });
+    }
+    Ok((datasets, classes))
+}
+
+fn column<'a>(offer: &'a Offer, name: &ColumnName) -> Result<&'a Column, DraftError> {
+    let columns = offer.manifest().schema().columns();
+    columns
+        .iter()
+        .find(|column| column.name == *name)
+        .ok_or_else(|| {
+            let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+            DraftError::NoColumn {
+                column: name.clone(),
+                owner: offer.party().clone(),
+                name: offer.manifest().dataset().clone(),
+                known: known.join(", "),
+            }
+        })
+}
+
+/// The least noise with which every dataset keeps within epsilon: at the smallest delta that overflowing batches leave.
+fn least_noise(
+    datasets: &[Dataset],
+    epsilon: f64,
+    delta: f64,
+    rate: SamplingRate,
+    steps: Steps,
+) -> Result<NoiseMultiplier, AccountingError> {
+    let (epsilon, delta) = (Epsilon::new(epsilon)?, Delta::new(delta)?);
+    let mut least = delta;
+    for dataset in datasets {
+        let left = Capacity::derive(dataset.records, rate, steps, delta)?.remaining_delta;
+        if left.get() < least.get() {
+            least = left;
+        }
+    }
+    calibrate_noise(&Rdp, epsilon, least, rate, steps)
+}

@@ -1,0 +1,131 @@
+//! How good a model is on data of the consumer's own.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use serde::Serialize;
+use tributary_idx::{IdxError, read_pair};
+use tributary_protocol::Input;
+use tributary_trainer::{
+    EvaluateError, Examples, Graph, GraphError, LossConfig, Parameters, ParametersError, Shape,
+};
+
+use crate::terms::Scaling;
+
+/// What evaluation found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Examples evaluated.
+    pub examples: u64,
+    /// Share of examples that the model gets right, from 0 to 1.
+    pub accuracy: f64,
+    /// The mean loss, in nats.
+    pub loss: f64,
+    /// Class by class.
+    pub classes: Vec<ClassScore>,
+}
+
+/// What evaluation found for one class.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ClassScore {
+    /// The class.
+    pub class: usize,
+    /// Its examples.
+    pub examples: u64,
+    /// Those that were recognised.
+    pub correct: u64,
+    /// Share of its examples that were recognised; none where there are none.
+    pub recall: Option<f64>,
+    /// Share of the examples taken for it that are of it; none where none were taken for it.
+    pub precision: Option<f64>,
+}
+
+/// Why there is no evaluation.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluationError {
+    /// The model cannot be read.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The model's weights cannot be used.
+    #[error(transparent)]
+    Parameters(#[from] ParametersError),
+    /// The images or labels cannot be read.
+    #[error(transparent)]
+    Idx(#[from] IdxError),
+    /// The images have another shape than the model takes.
+    #[error("expected images of the shape that the model takes, {expected}, got {rows}x{columns}")]
+    Images {
+        /// The model's input.
+        expected: Shape,
+        /// Rows of an image.
+        rows: u32,
+        /// Columns of an image.
+        columns: u32,
+    },
+    /// The model cannot be evaluated on them.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+}
+
+/// Evaluates an ONNX model on the two IDX files of a set, with the bytes scaled as `input` says.
+///
+/// # Errors
+/// Where model or files cannot be read, or do not fit each other.
+pub fn evaluate(
+    onnx: &[u8],
+    images: &Path,
+    labels: &Path,
+    input: &Input,
+    threads: NonZeroUsize,
+) -> Result<Evaluation, EvaluationError> {
+    let graph = Graph::from_onnx(onnx)?;
+    let set = read_pair(images, labels)?;
+    let (rows, columns) = (set.rows(), set.columns());
+    let shape = graph.input_shape();
+    let fits = match shape.dims() {
+        [1, height, width] | [height, width] => {
+            [*height, *width] == [rows as usize, columns as usize]
+        }
+        [all] => *all as u64 == u64::from(rows) * u64::from(columns),
+        _ => false,
+    };
+    if !fits {
+        return Err(EvaluationError::Images {
+            expected: shape.clone(),
+            rows,
+            columns,
+        });
+    }
+    let inputs = Scaling::new(input).apply(set.pixels());
+    let classes: Vec<u32> = set.labels().iter().map(|&label| u32::from(label)).collect();
+    let examples = Examples {
+        inputs: &inputs,
+        labels: &classes,
+    };
+    let parameters = Parameters::initial(&graph)?;
+    let metrics = tributary_trainer::evaluate(
+        &graph,
+        &parameters,
+        LossConfig::CrossEntropy,
+        &examples,
+        threads,
+    )?;
+    Ok(Evaluation {
+        examples: metrics.examples,
+        accuracy: metrics.accuracy,
+        loss: metrics.loss,
+        classes: metrics
+            .classes
+            .iter()
+            .enumerate()
+            .map(|(class, found)| ClassScore {
+                class,
+                examples: found.examples,
+                correct: found.correct,
+                recall: found.recall(),
+                precision: found.precision(),
+            })
+            .collect(),
+    })
+}
