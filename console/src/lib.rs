@@ -40,6 +40,7 @@
 
 mod code;
 mod config;
+mod counter;
 mod exit;
 mod failure;
 mod interrupt;
@@ -56,6 +57,7 @@ mod wait;
 
 pub use code::ErrorCode;
 pub use config::{CONFIG_LIMIT, with_configuration};
+pub use counter::CountProgress;
 pub use exit::Exit;
 pub use failure::{Blame, Failure, FailureContext, IntoFailure};
 pub use interrupt::interruptible;
