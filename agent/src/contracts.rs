@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tributary_durable::{Readers, replace};
-use tributary_protocol::{Terms, TermsDirectory};
-use tributary_protocol::{Contract, ContractError, Digest, Identity, PartyKey, SignedContract};
+use tributary_protocol::{
+    Contract, ContractError, Digest, Identity, PartyKey, SignedContract, Terms, TermsDirectory,
+};
 
 /// A reason is a paragraph.
 const REASON_LENGTH_LIMIT: usize = 4096;
@@ -109,7 +110,12 @@ impl ContractBook {
                 reason,
             });
         }
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned();
+        let known = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(digest)
+            .cloned();
         if let Some(contract) = known {
             return Ok(contract);
         }
@@ -130,12 +136,30 @@ impl ContractBook {
         }
     }
 
+    /// A contract that was signed here, refused since or not; `None` where it never was.
+    pub fn signed(&self, digest: &Digest) -> Result<Option<SignedContract>, BookError> {
+        match self.read(digest) {
+            Ok(signed) => Ok(Some(signed)),
+            Err(BookError::Unknown(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The digests of all contracts that were signed here, refused since or not.
     pub fn digests(&self) -> Result<Vec<Digest>, BookError> {
+        self.names("dsse")
+    }
+
+    /// The digests of all contracts that were refused here, signed before or not.
+    pub fn refused(&self) -> Result<Vec<Digest>, BookError> {
+        self.names("refused")
+    }
+
+    fn names(&self, kind: &str) -> Result<Vec<Digest>, BookError> {
         let mut digests = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "dsse")
+            if path.extension().is_some_and(|extension| extension == kind)
                 && let Some(digest) = path.file_stem().and_then(|stem| stem.to_str())
                 && let Ok(digest) = format!("sha256:{digest}").parse()
             {
