@@ -2,12 +2,17 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod cli;
+mod contracts;
+mod home;
 mod import;
 mod ledger;
 mod meter;
 mod sampler;
 mod vault;
 
+pub use contracts::{BookError, ContractBook};
+pub use home::AgentHome;
 pub use import::{IdxRecords, ImportError};
 pub use ledger::{Clock, EmbeddedLedger, EpsilonLimit, LedgerOpenError, system_clock};
 pub use meter::{

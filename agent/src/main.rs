@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `agent`.
+
+fn main() -> std::process::ExitCode {
+    tributary_console::run(tributary_agent::cli::program)
+}
