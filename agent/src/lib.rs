@@ -9,6 +9,7 @@ mod import;
 mod ledger;
 mod meter;
 mod sampler;
+mod serve;
 mod vault;
 
 pub use contracts::{BookError, ContractBook};
@@ -19,6 +20,7 @@ pub use meter::{
     ContractReport, DatasetReport, LeaseRequest, Meter, MeterError, OfficerLimit, RunReport,
 };
 pub use sampler::{Sample, Sampler, SamplerError, padded_batch};
+pub use serve::{ServeArgs, serve};
 pub use vault::{
     CacheSize, Dataset, Owner, Records, Scan, StateKey, Vault, VaultError, Verification, Version,
 };

@@ -35,17 +35,35 @@ pub struct CurvePoint {
 /// assert!(svg.starts_with("<svg") && svg.contains("accuracy"));
 /// ```
 pub fn curves_svg(title: &str, points: &[CurvePoint]) -> String {
-    let accuracy = points.iter().filter_map(|p| Some((p.step as f64, p.accuracy? * 100.0)));
+    let accuracy = points
+        .iter()
+        .filter_map(|p| Some((p.step as f64, p.accuracy? * 100.0)));
     let loss = points.iter().filter_map(|p| Some((p.step as f64, p.loss?)));
     let epsilon = points.iter().map(|p| (p.step as f64, p.epsilon));
     let panels: Vec<Panel> = [
-        ("accuracy on the validation set, %", "#1b7837", accuracy.collect::<Vec<_>>()),
-        ("loss on the validation set, nats", "#b35806", loss.collect()),
-        ("epsilon spent, at the contract's delta", "#542788", epsilon.collect()),
+        (
+            "accuracy on the validation set, %",
+            "#1b7837",
+            accuracy.collect::<Vec<_>>(),
+        ),
+        (
+            "loss on the validation set, nats",
+            "#b35806",
+            loss.collect(),
+        ),
+        (
+            "epsilon spent, at the contract's delta",
+            "#542788",
+            epsilon.collect(),
+        ),
     ]
     .into_iter()
     .filter(|(_, _, points)| !points.is_empty())
-    .map(|(label, colour, points)| Panel { label, colour, points })
+    .map(|(label, colour, points)| Panel {
+        label,
+        colour,
+        points,
+    })
     .collect();
     let height = TOP + panels.len() as f64 * (PANEL_HEIGHT + GAP);
     let mut svg = String::new();
@@ -54,8 +72,15 @@ pub fn curves_svg(title: &str, points: &[CurvePoint]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"#222\">"
     );
-    let _ = writeln!(svg, "<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>");
-    let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"24\" font-size=\"16\">{}</text>", escape(title));
+    let _ = writeln!(
+        svg,
+        "<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>"
+    );
+    let _ = writeln!(
+        svg,
+        "<text x=\"{LEFT}\" y=\"24\" font-size=\"16\">{}</text>",
+        escape(title)
+    );
     for (index, panel) in panels.iter().enumerate() {
         panel.draw(&mut svg, TOP + 16.0 + index as f64 * (PANEL_HEIGHT + GAP));
     }
@@ -72,14 +97,27 @@ struct Panel {
 impl Panel {
     fn draw(&self, svg: &mut String, top: f64) {
         let last_step = self.points.iter().map(|p| p.0).fold(1.0, f64::max);
-        let lowest = self.points.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
-        let highest = self.points.iter().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
+        let lowest = self
+            .points
+            .iter()
+            .map(|p| p.1)
+            .fold(f64::INFINITY, f64::min);
+        let highest = self
+            .points
+            .iter()
+            .map(|p| p.1)
+            .fold(f64::NEG_INFINITY, f64::max);
         let ticks = ticks(lowest.min(highest), highest);
         let (low, high) = (ticks[0], ticks[ticks.len() - 1]);
         let right = WIDTH - RIGHT;
         let x = |step: f64| LEFT + step / last_step * (right - LEFT);
         let y = |value: f64| top + PANEL_HEIGHT * (1.0 - (value - low) / (high - low));
-        let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"{}\">{}</text>", top - 8.0, self.label);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{LEFT}\" y=\"{}\">{}</text>",
+            top - 8.0,
+            self.label
+        );
         for &tick in &ticks {
             let at = y(tick);
             let _ = writeln!(
@@ -138,17 +176,25 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
         .unwrap_or(10.0 * magnitude);
     let first = (low / step).floor();
     let last = ((high / step).ceil()).max(first + 1.0);
-    (0..=(last - first) as u32).map(|index| (first + f64::from(index)) * step).collect()
+    (0..=(last - first) as u32)
+        .map(|index| (first + f64::from(index)) * step)
+        .collect()
 }
 
 fn short(value: f64) -> String {
     let text = format!("{value:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -157,18 +203,35 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_span_the_values() {
-        assert_eq!(ticks(0.0, 1.0), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
+        assert_eq!(
+            ticks(0.0, 1.0),
+            [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]
+        );
         for (low, high) in [(0.0, 0.0), (97.1, 97.3), (-3.0, 12_345.0), (1e-7, 2e-7)] {
             let ticks = ticks(low, high);
-            assert!(ticks.len() >= 2 && ticks.len() <= 8, "{low} {high} {ticks:?}");
+            assert!(
+                ticks.len() >= 2 && ticks.len() <= 8,
+                "{low} {high} {ticks:?}"
+            );
             assert!(ticks[0] <= low && ticks[ticks.len() - 1] >= high);
         }
     }
 
     #[test]
     fn titles_cannot_add_elements() {
-        let svg = curves_svg("<script>", &[CurvePoint { step: 1, epsilon: 1.0, accuracy: None, loss: None }]);
+        let svg = curves_svg(
+            "<script>",
+            &[CurvePoint {
+                step: 1,
+                epsilon: 1.0,
+                accuracy: None,
+                loss: None,
+            }],
+        );
         assert!(!svg.contains("<script>"));
-        assert!(!svg.contains("accuracy"), "a panel without points is left out");
+        assert!(
+            !svg.contains("accuracy"),
+            "a panel without points is left out"
+        );
     }
 }

@@ -2,9 +2,9 @@
 
 use tributary_console::{Blame, ErrorCode, Failure, IntoFailure};
 use tributary_protocol::ServiceRefusalCode;
+use tributary_protocol::ledger::{ExitFamily, LedgerError};
 use tributary_protocol::{ChannelError, CloseCode};
 use tributary_protocol::{Concern, HandshakeError};
-use tributary_protocol::ledger::{ExitFamily, LedgerError};
 
 use super::feed::FeedError;
 use super::peers::AgentError;
@@ -29,7 +29,10 @@ pub(crate) fn channel_failure(error: &ChannelError) -> Failure {
     let Some(code) = error.refusal() else {
         return Failure::from_error(ErrorCode::PEER_LOST, error).blame(Blame::Peer);
     };
-    let by_peer = matches!(error, ChannelError::Handshake(HandshakeError::RefusedByPeer(_)));
+    let by_peer = matches!(
+        error,
+        ChannelError::Handshake(HandshakeError::RefusedByPeer(_))
+    );
     let code = match code.concern() {
         Concern::Contract | Concern::Local => ErrorCode::CONTRACT_MISMATCH,
         Concern::Revocation => ErrorCode::REVOKED,
@@ -39,7 +42,11 @@ pub(crate) fn channel_failure(error: &ChannelError) -> Failure {
         Concern::Timeout => ErrorCode::TIMEOUT,
     };
     let failure = Failure::from_error(code, error);
-    if by_peer { failure.blame(Blame::Configuration) } else { failure.blame(Blame::Peer) }
+    if by_peer {
+        failure.blame(Blame::Configuration)
+    } else {
+        failure.blame(Blame::Peer)
+    }
 }
 
 impl IntoFailure for AgentError {
@@ -75,11 +82,15 @@ impl IntoFailure for FeedError {
                     ServiceRefusalCode::Revoked => ErrorCode::REVOKED,
                     ServiceRefusalCode::Ledger => ErrorCode::LEDGER_UNAVAILABLE,
                     ServiceRefusalCode::Attestation => ErrorCode::ATTESTATION_REFUSED,
-                    ServiceRefusalCode::Contract | ServiceRefusalCode::Dataset => ErrorCode::CONTRACT_REFUSED,
+                    ServiceRefusalCode::Contract | ServiceRefusalCode::Dataset => {
+                        ErrorCode::CONTRACT_REFUSED
+                    }
                     ServiceRefusalCode::Run => ErrorCode::AUTHORISATION_REFUSED,
                     _ => ErrorCode::PEER_MISBEHAVED,
                 };
-                Failure::from_error(code, &self).hint(refusal.hint.clone()).blame(Blame::Peer)
+                Failure::from_error(code, &self)
+                    .hint(refusal.hint.clone())
+                    .blame(Blame::Peer)
             }
             FeedError::Protocol { .. } | FeedError::Batch { .. } => {
                 Failure::from_error(ErrorCode::PEER_MISBEHAVED, &self)

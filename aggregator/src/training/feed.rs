@@ -74,7 +74,7 @@ struct Settlement {
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
     /// The agent did not come (back) in time.
-    #[error("expected agent {agent} within {}, it did not come{}", tributary_console::HumanDuration(*.waited), last(.last))]
+    #[error("expected agent {agent} within {}, it did not come{}", tributary_console::HumanDuration(*.waited), last_words(.last))]
     Away {
         /// The agent.
         agent: tributary_protocol::PartyName,
@@ -114,8 +114,11 @@ pub enum FeedError {
     },
 }
 
-fn last(error: &Option<Arc<ChannelError>>) -> String {
-    error.as_ref().map(|error| format!(" (last: {error})")).unwrap_or_default()
+fn last_words(error: &Option<Arc<ChannelError>>) -> String {
+    error
+        .as_ref()
+        .map(|error| format!(" (last: {error})"))
+        .unwrap_or_default()
 }
 
 impl Feed {
@@ -126,14 +129,27 @@ impl Feed {
         console: Console,
     ) -> Result<Self, FeedError> {
         let dataset = terms.dataset.clone();
-        let mut fetcher = Fetcher { peers, terms, console };
+        let mut fetcher = Fetcher {
+            peers,
+            terms,
+            console,
+        };
         let (channel, share, first_step) = fetcher.join().await?;
         let (batch_sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let (settlements, settlement_receiver) = mpsc::channel(1);
         let task = tokio::spawn(async move {
-            fetcher.run(channel, first_step, batch_sender, settlement_receiver).await;
+            fetcher
+                .run(channel, first_step, batch_sender, settlement_receiver)
+                .await;
         });
-        Ok(Self { dataset, share, first_step, batches, settlements, task })
+        Ok(Self {
+            dataset,
+            share,
+            first_step,
+            batches,
+            settlements,
+            task,
+        })
     }
 
     /// The next step's batch; `None` where the run's steps, or the budget, are used up.
@@ -150,7 +166,11 @@ impl Feed {
             got: "one that ended".to_owned(),
         };
         self.settlements
-            .send(Settlement { through, checkpoint, done })
+            .send(Settlement {
+                through,
+                checkpoint,
+                done,
+            })
             .await
             .map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -237,7 +257,9 @@ impl Fetcher {
                             .datasets
                             .iter()
                             .find(|dataset| dataset.dataset == self.terms.dataset.name)
-                            .ok_or_else(|| self.unexpected("the dataset of the contract", "others"))?;
+                            .ok_or_else(|| {
+                                self.unexpected("the dataset of the contract", "others")
+                            })?;
                         if ours.capacity != u64::from(self.terms.format.capacity()) {
                             return Err(self.unexpected(
                                 "batches of the capacity that the contract implies",
@@ -246,7 +268,9 @@ impl Fetcher {
                         }
                         return Ok((channel, joined.share.clone(), ours.next_step));
                     }
-                    Ok(AgentResponse::Refused(refusal)) if refusal.code == ServiceRefusalCode::Ledger => {
+                    Ok(AgentResponse::Refused(refusal))
+                        if refusal.code == ServiceRefusalCode::Ledger =>
+                    {
                         // The ledger's keeper may be the one that is away: ask again.
                         tokio::time::sleep(Duration::from_millis(500)).await;
                     }
@@ -256,7 +280,7 @@ impl Fetcher {
                 }
             }
         };
-        let what = format_args!("agent {agent}");
+        let what = format!("agent {agent}");
         match wait_visibly(&self.console, what, patience, attempt).await {
             Some(outcome) => outcome,
             None => Err(FeedError::Away {
@@ -288,11 +312,15 @@ impl Fetcher {
             AgentResponse::Refused(refusal) if refusal.code == ServiceRefusalCode::Ledger => {
                 return Err(Interrupted::Connection(refusal.to_string()));
             }
-            AgentResponse::Refused(refusal) => return Err(Interrupted::Fatal(self.refused(refusal))),
+            AgentResponse::Refused(refusal) => {
+                return Err(Interrupted::Fatal(self.refused(refusal)));
+            }
             other => return Err(self.unexpected("Streaming", kind(&other)).into()),
         };
         if first_step != *next || count == 0 || count > self.terms.window {
-            return Err(self.unexpected("the steps that were asked for", "others").into());
+            return Err(self
+                .unexpected("the steps that were asked for", "others")
+                .into());
         }
         let mut stream = channel.accept_batches().await.map_err(connection)?;
         let header = stream.next().await.map_err(connection)?.unwrap_or_default();
@@ -303,7 +331,9 @@ impl Fetcher {
             count,
         };
         if postcard::from_bytes::<BatchHeader>(&header).ok().as_ref() != Some(&expected) {
-            return Err(self.unexpected("a stream of the steps that were leased", "another").into());
+            return Err(self
+                .unexpected("a stream of the steps that were leased", "another")
+                .into());
         }
         for step in first_step..first_step + count {
             let frame = stream
@@ -314,10 +344,14 @@ impl Fetcher {
             // From here on the step counts as received, whatever becomes of it.
             *next = step + 1;
             let bytes = frame.len() as u64;
-            let batch = self.terms.format.decode(frame).map_err(|source| FeedError::Batch {
-                dataset: self.terms.dataset.clone(),
-                source,
-            })?;
+            let batch = self
+                .terms
+                .format
+                .decode(frame)
+                .map_err(|source| FeedError::Batch {
+                    dataset: self.terms.dataset.clone(),
+                    source,
+                })?;
             batches
                 .send(Ok(FedBatch { step, batch, bytes }))
                 .await
@@ -375,7 +409,10 @@ impl Fetcher {
     }
 
     fn refused(&self, refusal: ServiceRefusal) -> FeedError {
-        FeedError::Refused { agent: self.terms.dataset.owner.clone(), refusal }
+        FeedError::Refused {
+            agent: self.terms.dataset.owner.clone(),
+            refusal,
+        }
     }
 
     fn unexpected(&self, expected: &'static str, got: &str) -> FeedError {

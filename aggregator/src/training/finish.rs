@@ -8,7 +8,8 @@ use chrono::Utc;
 use serde::Serialize;
 use tributary_console::{Console, ErrorCode, Failure, FailureContext as _, peak_rss};
 use tributary_protocol::{
-    DatasetUse, Identity, Metrics, ModelArchive, PartyName, Receipt, RunSummary, SealedFor, seal_model,
+    DatasetUse, Identity, Metrics, ModelArchive, PartyName, Receipt, RunSummary, SealedFor,
+    seal_model,
 };
 use tributary_trainer::export_onnx;
 
@@ -60,7 +61,10 @@ pub(super) async fn finish(
     .or_fail(ErrorCode::INTERNAL, "metrics.json")?;
 
     let model = archive(setup, &trained, metrics.clone())?;
-    let purpose = SealedFor { contract: contract.digest(), run };
+    let purpose = SealedFor {
+        contract: contract.digest(),
+        run,
+    };
     let sealed = seal_model(
         &model,
         &contract.document().sealing_key,
@@ -86,9 +90,17 @@ pub(super) async fn finish(
         write("curves.svg", curves_svg(&title, &trained.points).as_bytes())?;
     }
     // The results are on the disk: now the run may end, and with it the need to resume.
-    trained.opening.close(setup, receipt.payload_digest()).await?;
-    folder.remove_checkpoints().or_fail(ErrorCode::IO, "the checkpoints")?;
-    console.note(format_args!("sealed the model for {}; run {run} is closed", contract.consumer().0));
+    trained
+        .opening
+        .close(setup, receipt.payload_digest())
+        .await?;
+    folder
+        .remove_checkpoints()
+        .or_fail(ErrorCode::IO, "the checkpoints")?;
+    console.note(format_args!(
+        "sealed the model for {}; run {run} is closed",
+        contract.consumer().0
+    ));
     Ok(TrainReport {
         contract: setup.registered.number,
         run,
@@ -114,7 +126,8 @@ fn archive(setup: &Setup, trained: &Trained, metrics: Vec<u8>) -> Result<ModelAr
     let safetensors = parameters
         .to_safetensors()
         .or_fail(ErrorCode::INTERNAL, "model.safetensors")?;
-    ModelArchive::new(onnx, safetensors, metrics).or_fail(ErrorCode::INTERNAL, "the model's archive")
+    ModelArchive::new(onnx, safetensors, metrics)
+        .or_fail(ErrorCode::INTERNAL, "the model's archive")
 }
 
 /// Signed by a key that lives as long as this process and that the receipt's own evidence vouches for.
@@ -127,11 +140,15 @@ fn issue_receipt(
         .accounts
         .iter()
         .map(|account| {
-            let used = DatasetUse { steps: account.trained, spent_steps: account.spent_steps() };
+            let used = DatasetUse {
+                steps: account.trained,
+                spent_steps: account.spent_steps(),
+            };
             (account.dataset.clone(), used)
         })
         .collect();
-    let ledger = serde_json::to_vec(&setup.registered.receipt).or_fail(ErrorCode::INTERNAL, "the ledger's receipt")?;
+    let ledger = serde_json::to_vec(&setup.registered.receipt)
+        .or_fail(ErrorCode::INTERNAL, "the ledger's receipt")?;
     let summary = RunSummary {
         number: setup.registered.number,
         run: trained.opening.run,

@@ -15,7 +15,10 @@ pub struct ThroughAgent {
 }
 
 /// The contract's ledger, as its aggregator sees it.
-pub fn ledger_of(peers: &Arc<Peers>, contract: &Contract) -> (RemoteLedger<ThroughAgent>, Requester) {
+pub fn ledger_of(
+    peers: &Arc<Peers>,
+    contract: &Contract,
+) -> (RemoteLedger<ThroughAgent>, Requester) {
     let me = Requester {
         party: contract.consumer().0.clone(),
         role: Role::Aggregator,
@@ -24,14 +27,22 @@ pub fn ledger_of(peers: &Arc<Peers>, contract: &Contract) -> (RemoteLedger<Throu
         peers: Arc::clone(peers),
         keeper: contract.document().ledger.members[0].clone(),
     };
-    (RemoteLedger::new(transport, me.clone(), ledger_members(contract)), me)
+    (
+        RemoteLedger::new(transport, me.clone(), ledger_members(contract)),
+        me,
+    )
 }
 
 impl Transport for ThroughAgent {
     async fn exchange(&self, request: Vec<u8>) -> Result<Vec<u8>, TransportError> {
         let fail = |error: &dyn std::fmt::Display| TransportError(error.to_string());
-        let channel = self.peers.channel(&self.keeper).await.map_err(|error| fail(&error))?;
-        let request = postcard::to_allocvec(&AgentRequest::Ledger(request)).map_err(|error| fail(&error))?;
+        let channel = self
+            .peers
+            .channel(&self.keeper)
+            .await
+            .map_err(|error| fail(&error))?;
+        let request =
+            postcard::to_allocvec(&AgentRequest::Ledger(request)).map_err(|error| fail(&error))?;
         let answer = channel.request(request).await.map_err(|error| {
             self.peers.lost(&self.keeper, &channel);
             fail(&error)
@@ -39,7 +50,10 @@ impl Transport for ThroughAgent {
         match postcard::from_bytes(&answer).map_err(|error| fail(&error))? {
             AgentResponse::Ledger(answer) => Ok(answer),
             AgentResponse::Refused(refusal) => Err(fail(&refusal)),
-            _ => Err(TransportError(format!("{} answers another question", self.keeper))),
+            _ => Err(TransportError(format!(
+                "{} answers another question",
+                self.keeper
+            ))),
         }
     }
 }

@@ -44,7 +44,11 @@ pub async fn train(args: &TrainArgs, console: &Console) -> Result<TrainReport, F
     let begun = Instant::now();
     let setup = Setup::prepare(args, console)?;
     let endpoint = setup.bind(args.listen)?;
-    let peers = Arc::new(Peers::gather(&endpoint, setup.contract(), &args.addresses()));
+    let peers = Arc::new(Peers::gather(
+        &endpoint,
+        setup.contract(),
+        &args.addresses(),
+    ));
     let opening = Opening::open(&setup, args, &peers, console).await?;
     let steps = Steps::resume_or_begin(&setup, args, opening)?;
     let trained = steps.train(console).await?;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use chrono::{TimeDelta, Utc};
 use tributary_accounting::Steps as StepCount;
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _, wait_visibly};
-use tributary_protocol::ledger::{ContractView, Ledger as _, LedgerError, Request, Requester, Response, RunView};
+use tributary_protocol::ledger::{
+    ContractView, Ledger as _, LedgerError, Request, Requester, Response, RunView,
+};
 use tributary_protocol::{
     Authorisation, BatchFormat, CheckpointKey, Contract, DatasetSchema, Digest, Envelope, KeyShare,
     PartyName, RunNumber,
@@ -61,14 +63,22 @@ impl Opening {
         }
         let envelope = authorise(setup, run)?;
         let authorisation = envelope.payload_digest();
-        let opened = Request::OpenRun { contract: number, run, authorisation: envelope };
+        let opened = Request::OpenRun {
+            contract: number,
+            run,
+            authorisation: envelope,
+        };
         let state = match ledger.submit(&me, opened).await {
             Ok(Response::RunOpened { run, .. }) => run,
             other => return Err(unexpected(other)),
         };
         console.note(format_args!(
             "contract {number}, run {run}: {} on the ledger of {}",
-            if args.resume { "taken up again" } else { "opened" },
+            if args.resume {
+                "taken up again"
+            } else {
+                "opened"
+            },
             contract.document().ledger.members[0]
         ));
         let window = (contract.steps().get() / 20).clamp(1, LONGEST_WINDOW);
@@ -97,7 +107,8 @@ impl Opening {
             .iter()
             .map(|feed| (feed.dataset.owner.clone(), feed.share.clone()))
             .collect();
-        CheckpointKey::derive(&shares, contract, self.run).or_fail(ErrorCode::INTERNAL, "the checkpoint key")
+        CheckpointKey::derive(&shares, contract, self.run)
+            .or_fail(ErrorCode::INTERNAL, "the checkpoint key")
     }
 
     /// Records the end of the run.
@@ -126,7 +137,8 @@ async fn attest_all(
             Some(address) => format!("agent {agent} at {address}"),
             None => format!("agent {agent} to dial"),
         };
-        let Some(channel) = wait_visibly(console, &what, args.wait(), peers.channel(agent)).await else {
+        let Some(channel) = wait_visibly(console, &what, args.wait(), peers.channel(agent)).await
+        else {
             let last = peers
                 .last_error(agent)
                 .map(|error| format!(" (last: {error})"))
@@ -139,7 +151,9 @@ async fn attest_all(
             .hint("start it with `agent serve`, and pass --agent NAME=ADDR or have it --dial; nothing was spent"));
         };
         let verdict = channel?.verdict();
-        console.note(format_args!("agent {agent} attested this program and was attested: {verdict}"));
+        console.note(format_args!(
+            "agent {agent} attested this program and was attested: {verdict}"
+        ));
     }
     Ok(())
 }
@@ -159,7 +173,10 @@ fn check_view(view: &ContractView, contract: &Contract) -> Result<(), Failure> {
     if let Some(revoked) = &view.revoked {
         return Err(Failure::new(
             ErrorCode::REVOKED,
-            format!("contract {} was revoked by {} at {}: {}", view.number, revoked.by, revoked.at, revoked.reason),
+            format!(
+                "contract {} was revoked by {} at {}: {}",
+                view.number, revoked.by, revoked.at, revoked.reason
+            ),
         )
         .blame(Blame::Contract)
         .hint("agree on a new contract"));
@@ -167,7 +184,11 @@ fn check_view(view: &ContractView, contract: &Contract) -> Result<(), Failure> {
     Ok(())
 }
 
-fn choose_run(view: &ContractView, contract: &Contract, args: &TrainArgs) -> Result<RunNumber, Failure> {
+fn choose_run(
+    view: &ContractView,
+    contract: &Contract,
+    args: &TrainArgs,
+) -> Result<RunNumber, Failure> {
     let next = RunNumber::new(view.runs_opened.saturating_add(1)).unwrap_or(RunNumber::FIRST);
     match (view.open_run, args.resume) {
         (Some(open), true) if args.run.is_none_or(|run| run == open) => Ok(open),
@@ -176,8 +197,14 @@ fn choose_run(view: &ContractView, contract: &Contract, args: &TrainArgs) -> Res
         (open, true) => Err(Failure::new(
             ErrorCode::USAGE,
             match open {
-                Some(open) => format!("expected to resume the open run {open}, got --run {}", args.run.unwrap_or(open)),
-                None => format!("expected an open run of contract {} to resume; there is none", view.number),
+                Some(open) => format!(
+                    "expected to resume the open run {open}, got --run {}",
+                    args.run.unwrap_or(open)
+                ),
+                None => format!(
+                    "expected an open run of contract {} to resume; there is none",
+                    view.number
+                ),
             },
         )
         .hint("leave --resume out to begin a new run")),
@@ -185,16 +212,25 @@ fn choose_run(view: &ContractView, contract: &Contract, args: &TrainArgs) -> Res
             ErrorCode::USAGE,
             format!("run {open} of contract {} is open", view.number),
         )
-        .hint(format!("go on with it by --resume, or give it up and begin the next by --run {next}"))),
+        .hint(format!(
+            "go on with it by --resume, or give it up and begin the next by --run {next}"
+        ))),
         (_, false) if next.get() > contract.runs() => Err(Failure::new(
             ErrorCode::CONTRACT_USED_UP,
-            format!("expected one of {} runs of contract {}, all were begun", contract.runs(), view.number),
+            format!(
+                "expected one of {} runs of contract {}, all were begun",
+                contract.runs(),
+                view.number
+            ),
         )
         .blame(Blame::Contract)
         .hint("agree on a new contract")),
         (_, false) if args.run.is_some_and(|run| run != next) => Err(Failure::new(
             ErrorCode::USAGE,
-            format!("expected --run {next}, the next run of contract {}", view.number),
+            format!(
+                "expected --run {next}, the next run of contract {}",
+                view.number
+            ),
         )),
         (_, false) => Ok(next),
     }
@@ -202,7 +238,9 @@ fn choose_run(view: &ContractView, contract: &Contract, args: &TrainArgs) -> Res
 
 /// Refuses a run that some dataset's limit has no room for, before it is opened. The agents refuse it, too.
 fn expect_budget(view: &ContractView, contract: &Contract) -> Result<(), Failure> {
-    let plan = contract.plan().or_fail(ErrorCode::CONTRACT_INVALID, "the plan")?;
+    let plan = contract
+        .plan()
+        .or_fail(ErrorCode::CONTRACT_INVALID, "the plan")?;
     for dataset in &plan.datasets {
         let spent = view
             .leased
@@ -262,7 +300,8 @@ async fn join_all(
             .capacity(dataset.records)
             .or_fail(ErrorCode::CONTRACT_INVALID, &id)?;
         let capacity = u32::try_from(capacity.rows).or_fail(ErrorCode::CONTRACT_INVALID, &id)?;
-        let schema = DatasetSchema::new(dataset.columns.clone()).or_fail(ErrorCode::CONTRACT_INVALID, &id)?;
+        let schema = DatasetSchema::new(dataset.columns.clone())
+            .or_fail(ErrorCode::CONTRACT_INVALID, &id)?;
         let terms = FeedTerms {
             contract: setup.registered.number,
             run: state.run,
@@ -281,6 +320,9 @@ async fn join_all(
 fn unexpected(answer: Result<Response, LedgerError>) -> Failure {
     match answer {
         Err(error) => ledger_failure(error),
-        Ok(_) => Failure::new(ErrorCode::PEER_MISBEHAVED, "the ledger answers another question"),
+        Ok(_) => Failure::new(
+            ErrorCode::PEER_MISBEHAVED,
+            "the ledger answers another question",
+        ),
     }
 }

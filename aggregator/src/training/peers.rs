@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tributary_protocol::{Attested, Channel, ChannelError, CloseCode, Endpoint, Established};
 use tributary_protocol::Concern;
+use tributary_protocol::{Attested, Channel, ChannelError, CloseCode, Endpoint, Established};
 use tributary_protocol::{Contract, Digest, PartyName};
 
 /// The first pause after a failed attempt to connect; it doubles up to [`LONGEST_PAUSE`].
@@ -38,7 +38,10 @@ enum Presence {
     /// One side refuses the other: trying again would change nothing.
     Refused(Arc<ChannelError>),
     /// Another party of the contract answers at the agent's address.
-    Elsewhere { address: SocketAddr, party: PartyName },
+    Elsewhere {
+        address: SocketAddr,
+        party: PartyName,
+    },
 }
 
 /// Why there is no channel with an agent.
@@ -90,11 +93,18 @@ impl Peers {
                 ));
             }
         }
-        tasks.spawn(keep_accepting(endpoint.clone(), contract.digest(), agents.clone()));
+        tasks.spawn(keep_accepting(
+            endpoint.clone(),
+            contract.digest(),
+            agents.clone(),
+        ));
         for presence in agents.values() {
             tasks.spawn(keep_attested(presence.clone()));
         }
-        Self { agents, _tasks: tasks }
+        Self {
+            agents,
+            _tasks: tasks,
+        }
     }
 
     /// A live channel with an agent, as soon as there is one.
@@ -179,7 +189,10 @@ async fn keep_dialling(
                 presence.send_replace(Presence::Present(Arc::new(channel)));
             }
             Ok(other) => {
-                presence.send_replace(Presence::Elsewhere { address, party: other.peer().party });
+                presence.send_replace(Presence::Elsewhere {
+                    address,
+                    party: other.peer().party,
+                });
                 return;
             }
             Err(error) if is_final(&error) => {
@@ -235,7 +248,11 @@ async fn keep_accepting(
 async fn keep_attested(presence: watch::Sender<Presence>) {
     let mut changes = presence.subscribe();
     loop {
-        let channel = match changes.wait_for(|now| matches!(now, Presence::Present(_))).await.as_deref() {
+        let channel = match changes
+            .wait_for(|now| matches!(now, Presence::Present(_)))
+            .await
+            .as_deref()
+        {
             Ok(Presence::Present(channel)) => Arc::clone(channel),
             Ok(_) => continue,
             Err(_) => return,

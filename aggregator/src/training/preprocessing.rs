@@ -33,7 +33,12 @@ impl Preprocessing {
     /// What the contract declares.
     pub fn new(contract: &Contract) -> Self {
         let pipeline = &contract.document().pipeline;
-        let Input { divisor, mean, deviation, ref column } = pipeline.input;
+        let Input {
+            divisor,
+            mean,
+            deviation,
+            ref column,
+        } = pipeline.input;
         let mut values = Box::new([0.0; 256]);
         for (byte, value) in values.iter_mut().enumerate() {
             *value = (byte as f32 / divisor - mean) / deviation;
@@ -46,7 +51,11 @@ impl Preprocessing {
     }
 
     /// Adds the records of a batch to the examples of a step.
-    pub fn append(&self, records: &RecordBatch, examples: &mut StepExamples) -> Result<(), MissingColumn> {
+    pub fn append(
+        &self,
+        records: &RecordBatch,
+        examples: &mut StepExamples,
+    ) -> Result<(), MissingColumn> {
         let missing = |name: &str| MissingColumn(name.to_owned());
         let inputs = records
             .column_by_name(&self.input)
@@ -57,15 +66,25 @@ impl Preprocessing {
             .and_then(|column| column.as_primitive_opt::<UInt16Type>())
             .ok_or_else(|| missing(&self.label))?;
         let width = usize::try_from(inputs.value_length()).unwrap_or_default();
-        let bytes = inputs.value_data().get(..inputs.len() * width).ok_or_else(|| missing(&self.input))?;
-        examples.inputs.extend(bytes.iter().map(|&byte| self.values[usize::from(byte)]));
-        examples.labels.extend(labels.values().iter().map(|&label| u32::from(label)));
+        let bytes = inputs
+            .value_data()
+            .get(..inputs.len() * width)
+            .ok_or_else(|| missing(&self.input))?;
+        examples
+            .inputs
+            .extend(bytes.iter().map(|&byte| self.values[usize::from(byte)]));
+        examples
+            .labels
+            .extend(labels.values().iter().map(|&label| u32::from(label)));
         Ok(())
     }
 
     /// The same for bytes that come from elsewhere, such as the consumer's validation set.
     pub fn values(&self, bytes: &[u8]) -> Vec<f32> {
-        bytes.iter().map(|&byte| self.values[usize::from(byte)]).collect()
+        bytes
+            .iter()
+            .map(|&byte| self.values[usize::from(byte)])
+            .collect()
     }
 }
 

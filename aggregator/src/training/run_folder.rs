@@ -81,9 +81,10 @@ impl RunFolder {
         let mut steps = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let name = entry?.file_name();
-            let step = name
-                .to_str()
-                .and_then(|name| name.strip_prefix("checkpoint-")?.strip_suffix(".sealed")?.parse().ok());
+            let step: Option<u64> = name.to_str().and_then(|name| {
+                let step = name.strip_prefix("checkpoint-")?.strip_suffix(".sealed")?;
+                step.parse().ok()
+            });
             steps.extend(step);
         }
         Ok(steps)
@@ -99,10 +100,20 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = RunFolder::open(home.path(), SequenceNumber::FIRST, RunNumber::FIRST).unwrap();
         let digests: Vec<Digest> = (0..4u64)
-            .map(|step| folder.keep_checkpoint(step * 9, &[step as u8; 100]).unwrap())
+            .map(|step| {
+                folder
+                    .keep_checkpoint(step * 9, &[step as u8; 100])
+                    .unwrap()
+            })
             .collect();
-        assert_eq!(folder.find_checkpoint(&digests[3]).unwrap().unwrap(), [3; 100]);
-        assert_eq!(folder.find_checkpoint(&digests[2]).unwrap().unwrap(), [2; 100]);
+        assert_eq!(
+            folder.find_checkpoint(&digests[3]).unwrap().unwrap(),
+            [3; 100]
+        );
+        assert_eq!(
+            folder.find_checkpoint(&digests[2]).unwrap().unwrap(),
+            [2; 100]
+        );
         assert!(folder.find_checkpoint(&digests[1]).unwrap().is_none());
         folder.remove_checkpoints().unwrap();
         assert!(folder.find_checkpoint(&digests[3]).unwrap().is_none());

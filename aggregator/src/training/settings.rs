@@ -37,16 +37,31 @@ pub struct TrainArgs {
     #[arg(long = "agent", value_name = "NAME=ADDR", value_parser = parse_agent)]
     pub agents: Vec<(PartyName, SocketAddr)>,
     /// Where agents that dial reach this aggregator.
-    #[arg(long, env = "TRIBUTARY_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:0")]
+    #[arg(
+        long,
+        env = "TRIBUTARY_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:0"
+    )]
     pub listen: SocketAddr,
     /// The consumer's authorisation of this run; made on the spot where this home holds the consumer's contract key.
     #[arg(long, value_name = "FILE")]
     pub authorisation: Option<PathBuf>,
     /// Seconds to wait for agents at the start.
-    #[arg(long, env = "TRIBUTARY_WAIT", value_name = "SECONDS", default_value_t = 60)]
+    #[arg(
+        long,
+        env = "TRIBUTARY_WAIT",
+        value_name = "SECONDS",
+        default_value_t = 60
+    )]
     pub wait: u64,
     /// Seconds to wait for an agent that left during the run.
-    #[arg(long, env = "TRIBUTARY_PATIENCE", value_name = "SECONDS", default_value_t = 600)]
+    #[arg(
+        long,
+        env = "TRIBUTARY_PATIENCE",
+        value_name = "SECONDS",
+        default_value_t = 600
+    )]
     pub patience: u64,
     /// Threads that train; one for each core where left out.
     #[arg(long, env = "TRIBUTARY_THREADS", value_name = "N")]
@@ -98,7 +113,13 @@ mod tests {
     fn agents_are_a_name_and_an_address() {
         let (name, address) = parse_agent("alice=127.0.0.1:7001").unwrap();
         assert_eq!((name.as_str(), address.port()), ("alice", 7001));
-        for bad in ["alice", "=127.0.0.1:1", "alice=", "alice=localhost", "Alice=127.0.0.1:1"] {
+        for bad in [
+            "alice",
+            "=127.0.0.1:1",
+            "alice=",
+            "alice=localhost",
+            "Alice=127.0.0.1:1",
+        ] {
             assert!(parse_agent(bad).is_err(), "{bad}");
         }
     }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tributary_attest::{Attester, LaunchConfig, Measurement, Tee};
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
-use tributary_protocol::{Endpoint, EndpointOptions};
-use tributary_protocol::{LocalParty, Terms, TermsDirectory};
 use tributary_protocol::{
     Authorisation, Contract, ContractError, Digest, Envelope, Identity, NoiseStatic, Passphrase,
 };
+use tributary_protocol::{Endpoint, EndpointOptions};
+use tributary_protocol::{LocalParty, Terms, TermsDirectory};
 use tributary_trainer::Graph;
 
 use super::settings::TrainArgs;
@@ -29,15 +29,16 @@ pub(super) struct Setup {
     pub(super) authorisation: Option<Envelope>,
     /// The model before training, as the contract names it.
     pub(super) onnx: Vec<u8>,
-    graph: Graph,
 }
 
 impl Setup {
     pub(super) fn prepare(args: &TrainArgs, console: &Console) -> Result<Self, Failure> {
         let home = ConsumerHome::open(&args.home).or_fail(ErrorCode::FILE_MISSING, "--home")?;
-        let passphrase =
-            Passphrase::read(&args.passphrase_file).or_fail(ErrorCode::FILE_MISSING, "--passphrase-file")?;
-        let registered = home.contract(args.contract).map_err(contract_file_failure)?;
+        let passphrase = Passphrase::read(&args.passphrase_file)
+            .or_fail(ErrorCode::FILE_MISSING, "--passphrase-file")?;
+        let registered = home
+            .contract(args.contract)
+            .map_err(contract_file_failure)?;
         let now = Utc::now();
         registered.signed.check(now).map_err(contract_failure)?;
         let identity = home
@@ -45,8 +46,9 @@ impl Setup {
             .identity(&passphrase)
             .or_fail(ErrorCode::PASSPHRASE_WRONG, "the private key")?;
         let contract = registered.signed.contract();
-        let authorisation = read_authorisation(args.authorisation.as_deref(), contract, &identity, now)?;
-        let (onnx, graph) = read_model(&home, contract)?;
+        let authorisation =
+            read_authorisation(args.authorisation.as_deref(), contract, &identity, now)?;
+        let onnx = read_model(&home, contract)?;
         let attester = attester(&home, console)?;
         Ok(Self {
             identity: Arc::new(identity),
@@ -54,7 +56,6 @@ impl Setup {
             noise: NoiseStatic::generate(),
             authorisation,
             onnx,
-            graph,
             registered,
             home,
         })
@@ -64,8 +65,9 @@ impl Setup {
         self.registered.signed.contract()
     }
 
-    pub(super) fn graph(&self) -> &Graph {
-        &self.graph
+    /// The model as a graph; it was read and checked once already.
+    pub(super) fn new_graph(&self) -> Result<Graph, Failure> {
+        Graph::from_onnx(&self.onnx).or_fail(ErrorCode::MODEL_UNSUPPORTED, "the contract's model")
     }
 
     /// Listens for agents that dial, and is ready to dial the others.
@@ -129,7 +131,7 @@ fn read_authorisation(
     Ok(Some(envelope))
 }
 
-fn read_model(home: &ConsumerHome, contract: &Contract) -> Result<(Vec<u8>, Graph), Failure> {
+fn read_model(home: &ConsumerHome, contract: &Contract) -> Result<Vec<u8>, Failure> {
     let pipeline = &contract.document().pipeline;
     let digest = pipeline.model.onnx;
     let onnx = home.model(&digest)?.ok_or_else(|| {
@@ -143,9 +145,11 @@ fn read_model(home: &ConsumerHome, contract: &Contract) -> Result<(Vec<u8>, Grap
         .blame(Blame::Configuration)
         .hint("copy the ONNX file that the contract was written for to this place")
     })?;
-    let graph = Graph::from_onnx(&onnx).or_fail(ErrorCode::MODEL_UNSUPPORTED, "the contract's model")?;
-    crate::model_fit::check(&graph, contract).or_fail(ErrorCode::MODEL_INVALID, "the contract's model")?;
-    Ok((onnx, graph))
+    let graph =
+        Graph::from_onnx(&onnx).or_fail(ErrorCode::MODEL_UNSUPPORTED, "the contract's model")?;
+    crate::model_fit::check(&graph, contract)
+        .or_fail(ErrorCode::MODEL_INVALID, "the contract's model")?;
+    Ok(onnx)
 }
 
 /// What signs this program's evidence. Only the simulated TEE is built; it says so on every screen.
@@ -161,11 +165,14 @@ fn attester(home: &ConsumerHome, console: &Console) -> Result<Arc<dyn Attester>,
             )
             .hint("make the home with `aggregator init --simulated ROOT`")
         })?;
-    let measurement = Measurement::of_current_exe().or_fail(ErrorCode::IO, "measuring this program")?;
+    let measurement =
+        Measurement::of_current_exe().or_fail(ErrorCode::IO, "measuring this program")?;
     if let Some(warning) = Tee::Simulated.warning() {
         console.warn(warning);
     }
-    Ok(Arc::new(platform.launch(measurement, LaunchConfig::default())))
+    Ok(Arc::new(
+        platform.launch(measurement, LaunchConfig::default()),
+    ))
 }
 
 fn contract_file_failure(error: ContractFileError) -> Failure {
@@ -183,8 +190,12 @@ fn contract_file_failure(error: ContractFileError) -> Failure {
 pub(crate) fn contract_failure(error: ContractError) -> Failure {
     let code = match &error {
         ContractError::Unsigned { .. } => ErrorCode::CONTRACT_UNSIGNED,
-        ContractError::NotYetInForce { .. } | ContractError::Expired { .. } => ErrorCode::CONTRACT_EXPIRED,
+        ContractError::NotYetInForce { .. } | ContractError::Expired { .. } => {
+            ErrorCode::CONTRACT_EXPIRED
+        }
         _ => ErrorCode::CONTRACT_INVALID,
     };
-    Failure::from_error(code, &error).hint(error.hint()).blame(Blame::Contract)
+    Failure::from_error(code, &error)
+        .hint(error.hint())
+        .blame(Blame::Contract)
 }

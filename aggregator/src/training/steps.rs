@@ -3,11 +3,13 @@
 use std::time::Instant;
 
 use tributary_accounting::{Delta, Epsilon, RdpLedger, Steps as StepCount};
-use tributary_console::{Console, ErrorCode, Failure, FailureContext as _, StepProgress, StepReport};
-use tributary_protocol::{
-    CheckpointKey, Contract, DatasetRef, Digest, Metrics, Optimiser,
+use tributary_console::{
+    Console, ErrorCode, Failure, FailureContext as _, StepProgress, StepReport,
 };
-use tributary_trainer::{Examples, LossConfig, OptimiserConfig, PrivacySettings, Trainer, TrainerState};
+use tributary_protocol::{CheckpointKey, Contract, DatasetRef, Digest, Metrics, Optimiser};
+use tributary_trainer::{
+    Examples, LossConfig, OptimiserConfig, PrivacySettings, Trainer, TrainerState,
+};
 
 use super::curves::CurvePoint;
 use super::feed::{Feed, FeedError};
@@ -100,7 +102,7 @@ impl Steps {
         )
         .or_fail(ErrorCode::CONTRACT_INVALID, "privacy")?;
         let optimiser = optimiser_of(&pipeline.optimiser);
-        let graph = setup.graph().clone();
+        let graph = setup.new_graph()?;
         let loss = LossConfig::CrossEntropy;
         let key = opening.checkpoint_key(&contract)?;
         let saved = opening
@@ -108,9 +110,14 @@ impl Steps {
             .map(|digest| restore(&opening, &key, &digest))
             .transpose()?;
         let (trainer, points, trained) = match saved {
-            Some(SavedState { trainer, points, trained }) => {
-                let trainer = Trainer::resume(graph, loss, optimiser, privacy, args.threads(), trainer)
-                    .or_fail(ErrorCode::CHECKPOINT_REFUSED, "the checkpoint")?;
+            Some(SavedState {
+                trainer,
+                points,
+                trained,
+            }) => {
+                let trainer =
+                    Trainer::resume(graph, loss, optimiser, privacy, args.threads(), trainer)
+                        .or_fail(ErrorCode::CHECKPOINT_REFUSED, "the checkpoint")?;
                 (trainer, points, trained)
             }
             None => {
@@ -136,7 +143,10 @@ impl Steps {
     }
 
     fn open_accounts(&self, trained: &[u64]) -> Result<Vec<Account>, Failure> {
-        let plan = self.contract.plan().or_fail(ErrorCode::CONTRACT_INVALID, "the plan")?;
+        let plan = self
+            .contract
+            .plan()
+            .or_fail(ErrorCode::CONTRACT_INVALID, "the plan")?;
         self.opening
             .feeds
             .iter()
@@ -186,12 +196,20 @@ impl Steps {
             if let Some(progress) = &mut progress {
                 let samples = (step - before) as f64 * self.contract.expected_batch_size();
                 progress.update(
-                    StepReport { step, epsilon: self.worst_epsilon(), samples: samples as u64 },
+                    StepReport {
+                        step,
+                        epsilon: self.worst_epsilon(),
+                        samples: samples as u64,
+                    },
                     Instant::now(),
                 );
             }
         }
-        if self.points.last().is_none_or(|point| point.step != self.trainer.steps()) {
+        if self
+            .points
+            .last()
+            .is_none_or(|point| point.step != self.trainer.steps())
+        {
             self.measure().await?;
         }
         self.save().await?;
@@ -223,7 +241,10 @@ impl Steps {
             let batch = batch?;
             self.preprocessing
                 .append(batch.batch.records(), examples)
-                .or_fail(ErrorCode::PEER_MISBEHAVED, format_args!("a batch of {}", feed.dataset))?;
+                .or_fail(
+                    ErrorCode::PEER_MISBEHAVED,
+                    format_args!("a batch of {}", feed.dataset),
+                )?;
             // Steps between the last and this one were leased and lost: they are spent all the same.
             let through = batch.step + 1;
             let steps = through - account.through;
@@ -240,11 +261,18 @@ impl Steps {
         let state = SavedState {
             trainer: self.trainer.state(),
             points: self.points.clone(),
-            trained: self.accounts.iter().map(|account| account.trained).collect(),
+            trained: self
+                .accounts
+                .iter()
+                .map(|account| account.trained)
+                .collect(),
         };
         let bytes = postcard::to_allocvec(&state).or_fail(ErrorCode::INTERNAL, "the checkpoint")?;
         let step = self.trainer.steps();
-        let sealed = self.key.seal(step, &bytes).or_fail(ErrorCode::INTERNAL, "the checkpoint")?;
+        let sealed = self
+            .key
+            .seal(step, &bytes)
+            .or_fail(ErrorCode::INTERNAL, "the checkpoint")?;
         self.opening
             .folder
             .keep_checkpoint(step, sealed.bytes())
@@ -278,7 +306,10 @@ impl Steps {
     }
 
     fn worst_epsilon(&self) -> f64 {
-        self.accounts.iter().map(|account| account.epsilon().get()).fold(0.0, f64::max)
+        self.accounts
+            .iter()
+            .map(|account| account.epsilon().get())
+            .fold(0.0, f64::max)
     }
 }
 
@@ -302,7 +333,10 @@ async fn step_on_a_thread(
 async fn join_all<F: Future<Output = Result<(), FeedError>>>(
     futures: Vec<F>,
 ) -> Vec<Result<(), FeedError>> {
-    let mut pending: Vec<_> = futures.into_iter().map(|future| Some(Box::pin(future))).collect();
+    let mut pending: Vec<_> = futures
+        .into_iter()
+        .map(|future| Some(Box::pin(future)))
+        .collect();
     let mut results: Vec<Option<Result<(), FeedError>>> = pending.iter().map(|_| None).collect();
     std::future::poll_fn(|context| {
         let mut waiting = false;
@@ -317,22 +351,22 @@ async fn join_all<F: Future<Output = Result<(), FeedError>>>(
                 }
             }
         }
-        if waiting { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+        if waiting {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(())
+        }
     })
     .await;
     results.into_iter().flatten().collect()
 }
 
-fn restore(
-    opening: &Opening,
-    key: &CheckpointKey,
-    newest: &Digest,
-) -> Result<SavedState, Failure> {
+fn restore(opening: &Opening, key: &CheckpointKey, newest: &Digest) -> Result<SavedState, Failure> {
     let sealed = find_checkpoint(&opening.folder, newest)?;
     let opened = key
         .open(&sealed, newest)
         .or_fail(ErrorCode::CHECKPOINT_REFUSED, "the checkpoint")?;
-    postcard::from_bytes(opened.content()).or_fail(ErrorCode::CHECKPOINT_REFUSED, "the checkpoint")
+    postcard::from_bytes(&opened.content).or_fail(ErrorCode::CHECKPOINT_REFUSED, "the checkpoint")
 }
 
 fn find_checkpoint(folder: &RunFolder, digest: &Digest) -> Result<Vec<u8>, Failure> {
@@ -347,9 +381,23 @@ fn find_checkpoint(folder: &RunFolder, digest: &Digest) -> Result<Vec<u8>, Failu
 
 fn optimiser_of(optimiser: &Optimiser) -> OptimiserConfig {
     match *optimiser {
-        Optimiser::Sgd { learning_rate, momentum } => OptimiserConfig::Sgd { learning_rate, momentum },
-        Optimiser::Adam { learning_rate, beta1, beta2, epsilon } => {
-            OptimiserConfig::Adam { learning_rate, beta1, beta2, epsilon }
-        }
+        Optimiser::Sgd {
+            learning_rate,
+            momentum,
+        } => OptimiserConfig::Sgd {
+            learning_rate,
+            momentum,
+        },
+        Optimiser::Adam {
+            learning_rate,
+            beta1,
+            beta2,
+            epsilon,
+        } => OptimiserConfig::Adam {
+            learning_rate,
+            beta1,
+            beta2,
+            epsilon,
+        },
     }
 }

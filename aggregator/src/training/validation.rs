@@ -1,6 +1,7 @@
 //! The consumer's own validation set, the only data whose metrics may be shown.
 
 use tributary_console::{ErrorCode, Failure, FailureContext as _};
+use tributary_idx::IdxPair;
 use tributary_protocol::{Contract, Metrics as Disclosed};
 use tributary_trainer::{Examples, Metrics, Trainer};
 
@@ -9,6 +10,9 @@ use super::settings::TrainArgs;
 
 /// Examples measured for a point of the curve: enough for two digits of accuracy, and quick.
 const CURVE_EXAMPLES: usize = 2000;
+
+/// Images read at a time.
+const CHUNK: usize = 1024;
 
 /// The validation set as the model takes it.
 pub(super) struct Validation {
@@ -19,7 +23,8 @@ pub(super) struct Validation {
 impl Validation {
     /// Reads the set that the arguments name, if they do.
     pub(super) fn read(args: &TrainArgs, contract: &Contract) -> Result<Option<Self>, Failure> {
-        let (Some(images), Some(labels)) = (&args.validation_images, &args.validation_labels) else {
+        let (Some(images), Some(labels)) = (&args.validation_images, &args.validation_labels)
+        else {
             return Ok(None);
         };
         if contract.document().disclosure.metrics != Disclosed::Validation {
@@ -29,11 +34,22 @@ impl Validation {
             )
             .hint("leave it out and evaluate the model once it is opened"));
         }
-        let set = tributary_idx::read_pair(images, labels).or_fail(ErrorCode::DATA_INVALID, "the validation set")?;
-        Ok(Some(Self {
-            inputs: Preprocessing::new(contract).values(set.pixels()),
-            labels: set.labels().iter().map(|&label| u32::from(label)).collect(),
-        }))
+        let what = "the validation set";
+        let mut pair = IdxPair::open(images, labels).or_fail(ErrorCode::DATA_INVALID, what)?;
+        let preprocessing = Preprocessing::new(contract);
+        let mut set = Self {
+            inputs: Vec::new(),
+            labels: Vec::new(),
+        };
+        while let Some(chunk) = pair
+            .next_chunk(CHUNK)
+            .or_fail(ErrorCode::DATA_INVALID, what)?
+        {
+            set.inputs.extend(preprocessing.values(&chunk.pixels));
+            set.labels
+                .extend(chunk.labels.iter().map(|&label| u32::from(label)));
+        }
+        Ok(Some(set))
     }
 
     /// Metrics on part of the set, for the curve.
