@@ -61,7 +61,7 @@ pub use manifest::{
 };
 pub use message::{
     AgentRequest, AgentResponse, BatchHeader, Joined, JoinedDataset, KeyShare, LEASE_STEPS_LIMIT,
-    REQUEST_SIZE_LIMIT, ServiceRefusal, ServiceRefusalCode,
+    ServiceRefusal, ServiceRefusalCode,
 };
 pub use noise_key::{NoiseKey, NoiseKeySyntax, NoiseStatic};
 pub use numbers::{NumberSyntax, RunNumber, SequenceNumber};

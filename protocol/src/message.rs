@@ -10,9 +10,6 @@ use crate::digest::Digest;
 use crate::numbers::{RunNumber, SequenceNumber};
 use crate::party::DatasetName;
 
-/// An authorisation is the largest part of a request and far smaller.
-pub const REQUEST_SIZE_LIMIT: usize = 64 << 10;
-
 /// More steps than one lease of any agent covers.
 pub const LEASE_STEPS_LIMIT: u64 = 1024;
 
@@ -189,21 +186,5 @@ mod tests {
     #[test]
     fn a_share_does_not_print() {
         assert_eq!(format!("{:?}", KeyShare::from_bytes([7; 32])), "KeyShare");
-    }
-
-    #[test]
-    fn a_request_with_the_longest_names_keeps_within_its_limit() {
-        let request = AgentRequest::Settle {
-            run: RunNumber::new(u32::MAX).unwrap(),
-            dataset: "a".repeat(63).parse().unwrap(),
-            through: u64::MAX,
-            checkpoint: Some(Digest::of(b"")),
-        };
-        let bytes = postcard::to_allocvec(&request).unwrap();
-        assert!(bytes.len() < REQUEST_SIZE_LIMIT);
-        assert_eq!(
-            postcard::from_bytes::<AgentRequest>(&bytes).unwrap(),
-            request
-        );
     }
 }

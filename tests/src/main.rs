@@ -57,14 +57,21 @@ fn act(line: &[OsString]) -> Option<ExitCode> {
 }
 
 fn arm_death() -> Result<(), String> {
-    let Ok(at) = std::env::var(DIES_AT) else { return Ok(()) };
-    let parsed = at.split_once(' ').and_then(|(point, pass)| Some((point, pass.parse::<u64>().ok()?)));
+    let Ok(at) = std::env::var(DIES_AT) else {
+        return Ok(());
+    };
+    let parsed = at
+        .split_once(' ')
+        .and_then(|(point, pass)| Some((point, pass.parse::<u64>().ok()?)));
     let (point, last) = parsed.ok_or_else(|| format!("expected `POINT N`, got `{at}`"))?;
     let passes = AtomicU64::new(0);
     fail::cfg_callback(point, move || {
         if passes.fetch_add(1, Ordering::SeqCst) + 1 == last {
             // SIGKILL cannot be caught: this line is the process's last.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
         }
     })
 }

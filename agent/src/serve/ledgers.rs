@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
-use tributary_protocol::{Attested, Channel, Endpoint, Established};
 use tributary_protocol::ledger::{
-    Ledger, LedgerError, Members, RemoteLedger, Request, Requester, Response, Transport, TransportError,
+    Ledger, LedgerError, Members, RemoteLedger, Request, Requester, Response, Transport,
+    TransportError,
 };
 use tributary_protocol::{AgentRequest, AgentResponse, Contract, Digest, PartyName, Role};
+use tributary_protocol::{Attested, Channel, Endpoint, Established};
 
 use crate::ledger::EmbeddedLedger;
 
@@ -30,7 +31,10 @@ impl Ledgers {
         addresses: BTreeMap<PartyName, String>,
     ) -> Self {
         Self {
-            me: Requester { party, role: Role::Provider },
+            me: Requester {
+                party,
+                role: Role::Provider,
+            },
             embedded,
             endpoint,
             addresses,
@@ -49,7 +53,11 @@ impl Ledgers {
     }
 
     /// Asks the contract's ledger for this party.
-    pub(super) async fn submit(&self, contract: &Contract, request: Request) -> Result<Response, LedgerError> {
+    pub(super) async fn submit(
+        &self,
+        contract: &Contract,
+        request: Request,
+    ) -> Result<Response, LedgerError> {
         if self.keeps(contract) {
             return self.embedded.submit(&self.me, request).await;
         }
@@ -57,7 +65,10 @@ impl Ledgers {
         ledger.submit(&self.me, request).await
     }
 
-    async fn remote(&self, contract: &Contract) -> Result<Arc<RemoteLedger<OverChannel>>, LedgerError> {
+    async fn remote(
+        &self,
+        contract: &Contract,
+    ) -> Result<Arc<RemoteLedger<OverChannel>>, LedgerError> {
         let keeper = &contract.document().ledger.members[0];
         let mut remote = self.remote.lock().await;
         if let Some(ledger) = remote.get(&contract.digest()) {
@@ -113,13 +124,19 @@ impl Transport for OverChannel {
                     return Err(failed(&error));
                 }
                 let channel = self.connect(&mut slot).await?;
-                channel.ask(&request).await.map_err(|error| failed(&error))?
+                channel
+                    .ask(&request)
+                    .await
+                    .map_err(|error| failed(&error))?
             }
         };
         match answer {
             AgentResponse::Ledger(answer) => Ok(answer),
             AgentResponse::Refused(refusal) => Err(failed(&refusal)),
-            _ => Err(TransportError(format!("agent {} answers another question", self.keeper))),
+            _ => Err(TransportError(format!(
+                "agent {} answers another question",
+                self.keeper
+            ))),
         }
     }
 }
@@ -129,7 +146,9 @@ impl OverChannel {
         &self,
         slot: &mut Option<Arc<Channel<Attested>>>,
     ) -> Result<Arc<Channel<Attested>>, TransportError> {
-        let address = Endpoint::resolve(&self.address).await.map_err(|error| failed(&error))?;
+        let address = Endpoint::resolve(&self.address)
+            .await
+            .map_err(|error| failed(&error))?;
         let established = self
             .endpoint
             .dial(address, &self.contract)

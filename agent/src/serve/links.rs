@@ -50,7 +50,9 @@ pub(super) async fn run(runs: Arc<Runs>, endpoint: Endpoint, dial: &[String], co
         }
     }
     tasks.abort_all();
-    endpoint.close(CloseCode::SHUTTING_DOWN, "the agent stops").await;
+    endpoint
+        .close(CloseCode::SHUTTING_DOWN, "the agent stops")
+        .await;
 }
 
 async fn serve(runs: Arc<Runs>, established: Established, console: &Console) {

@@ -19,8 +19,11 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use tributary_attest::{Attester, LaunchConfig, Measurement, Tee};
 use tributary_console::{Blame, ByteSize, Console, ErrorCode, Failure, FailureContext as _};
+use tributary_protocol::{
+    ConsumerAccess, Identity, LocalParty, PartyName, Passphrase, SignedAuthorisations,
+    TermsDirectory,
+};
 use tributary_protocol::{Endpoint, EndpointOptions};
-use tributary_protocol::{ConsumerAccess, Identity, LocalParty, PartyName, Passphrase, SignedAuthorisations, TermsDirectory};
 
 use self::ledgers::Ledgers;
 use self::runs::Runs;
@@ -42,7 +45,12 @@ pub struct ServeArgs {
     #[arg(long, env = "TRIBUTARY_PASSPHRASE_FILE", value_name = "FILE")]
     pub passphrase_file: PathBuf,
     /// Where aggregators, and agents that ask this one's ledger, reach it.
-    #[arg(long, env = "TRIBUTARY_LISTEN", value_name = "ADDR", required_unless_present = "dial")]
+    #[arg(
+        long,
+        env = "TRIBUTARY_LISTEN",
+        value_name = "ADDR",
+        required_unless_present = "dial"
+    )]
     pub listen: Option<SocketAddr>,
     /// An aggregator to dial, for agents behind a firewall that lets nothing in. Tried until it answers.
     #[arg(long, value_name = "HOST:PORT")]
@@ -51,7 +59,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME=HOST:PORT", value_parser = parse_ledger)]
     pub ledger: Vec<(PartyName, String)>,
     /// Decrypted pages that are kept in memory, for each dataset.
-    #[arg(long, env = "TRIBUTARY_CACHE", value_name = "SIZE", default_value = "64MiB")]
+    #[arg(
+        long,
+        env = "TRIBUTARY_CACHE",
+        value_name = "SIZE",
+        default_value = "64MiB"
+    )]
     pub cache: ByteSize,
 }
 
@@ -71,8 +84,8 @@ struct Ready {
 /// Before serving: a home, vault, meter or ledger that does not open, a port in use, nothing that attests this program.
 pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
     let home = AgentHome::open(&args.home).or_fail(ErrorCode::FILE_MISSING, "--home")?;
-    let passphrase =
-        Passphrase::read(&args.passphrase_file).or_fail(ErrorCode::FILE_MISSING, "--passphrase-file")?;
+    let passphrase = Passphrase::read(&args.passphrase_file)
+        .or_fail(ErrorCode::FILE_MISSING, "--passphrase-file")?;
     let identity = home
         .party()
         .identity(&passphrase)
@@ -80,10 +93,14 @@ pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
     let identity = Arc::new(identity);
     let (attester, measurement) = attester(&home, console)?;
     let party = home.party().party().clone();
-    let owner = Owner { name: party.clone(), key: home.party().key() };
+    let owner = Owner {
+        name: party.clone(),
+        key: home.party().key(),
+    };
     let vault = Vault::open(&home.vault().to_string_lossy(), &passphrase, owner)
         .or_fail(ErrorCode::VAULT_ALTERED, "the vault")?;
-    let meter = Meter::open(&home.meter(), vault.state_key("meter")).or_fail(ErrorCode::IO, "the meter")?;
+    let meter =
+        Meter::open(&home.meter(), vault.state_key("meter")).or_fail(ErrorCode::IO, "the meter")?;
     let ledger = open_ledger(&home, &identity)?;
     let book = Arc::new(home.contracts());
     let endpoint = bind(args, &party, &identity, attester, &book)?;
@@ -106,7 +123,12 @@ pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
         cache: CacheSize::bytes(args.cache.as_bytes()),
         joined: Mutex::default(),
     };
-    let ready = Ready { party, listening, measurement, tee: Tee::Simulated };
+    let ready = Ready {
+        party,
+        listening,
+        measurement,
+        tee: Tee::Simulated,
+    };
     console.result(&ready, |out| match ready.listening {
         Some(address) => writeln!(out, "agent {} listens at {address}", ready.party),
         None => writeln!(out, "agent {} dials out", ready.party),
@@ -119,8 +141,14 @@ fn open_ledger(home: &AgentHome, identity: &Arc<Identity>) -> Result<EmbeddedLed
     let folder = home.ledger();
     let party = home.party().party();
     let clock: crate::ledger::Clock = Arc::new(Utc::now);
-    EmbeddedLedger::open(&folder, party, Arc::clone(identity), clock, Arc::new(EpsilonLimit))
-        .or_fail(ErrorCode::LEDGER_DAMAGED, "the ledger")
+    EmbeddedLedger::open(
+        &folder,
+        party,
+        Arc::clone(identity),
+        clock,
+        Arc::new(EpsilonLimit),
+    )
+    .or_fail(ErrorCode::LEDGER_DAMAGED, "the ledger")
 }
 
 fn bind(
@@ -143,12 +171,17 @@ fn bind(
         ..EndpointOptions::new(local, terms)
     };
     // An agent that only dials takes any port.
-    let address = args.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+    let address = args
+        .listen
+        .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
     Endpoint::bind(address, options).or_fail(ErrorCode::IO, format_args!("listening at {address}"))
 }
 
 /// What signs this program's evidence. Only the simulated TEE is built; it says so on every screen.
-fn attester(home: &AgentHome, console: &Console) -> Result<(Arc<dyn Attester>, Measurement), Failure> {
+fn attester(
+    home: &AgentHome,
+    console: &Console,
+) -> Result<(Arc<dyn Attester>, Measurement), Failure> {
     let platform = home
         .party()
         .platform()
@@ -161,16 +194,23 @@ fn attester(home: &AgentHome, console: &Console) -> Result<(Arc<dyn Attester>, M
             .blame(Blame::Hardware)
             .hint("make the home with `agent init --simulated ROOT`")
         })?;
-    let measurement = Measurement::of_current_exe().or_fail(ErrorCode::IO, "measuring this program")?;
+    let measurement =
+        Measurement::of_current_exe().or_fail(ErrorCode::IO, "measuring this program")?;
     if let Some(warning) = Tee::Simulated.warning() {
         console.warn(warning);
     }
-    Ok((Arc::new(platform.launch(measurement, LaunchConfig::default())), measurement))
+    Ok((
+        Arc::new(platform.launch(measurement, LaunchConfig::default())),
+        measurement,
+    ))
 }
 
 fn parse_ledger(text: &str) -> Result<(PartyName, String), String> {
-    let (name, address) = text
-        .split_once('=')
-        .ok_or_else(|| format!("expected NAME=HOST:PORT such as alice=127.0.0.1:7001, got `{text}`"))?;
-    Ok((name.parse().map_err(|error| format!("{error}"))?, address.to_owned()))
+    let (name, address) = text.split_once('=').ok_or_else(|| {
+        format!("expected NAME=HOST:PORT such as alice=127.0.0.1:7001, got `{text}`")
+    })?;
+    Ok((
+        name.parse().map_err(|error| format!("{error}"))?,
+        address.to_owned(),
+    ))
 }

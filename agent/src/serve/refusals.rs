@@ -10,7 +10,11 @@ pub(super) fn refuse(
     message: impl std::fmt::Display,
     hint: impl std::fmt::Display,
 ) -> ServiceRefusal {
-    ServiceRefusal { code, message: message.to_string(), hint: hint.to_string() }
+    ServiceRefusal {
+        code,
+        message: message.to_string(),
+        hint: hint.to_string(),
+    }
 }
 
 pub(super) fn of_book(error: BookError) -> ServiceRefusal {

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 use tributary_protocol::ledger::{Request, Response, RunStatus, RunView};
 use tributary_protocol::{
-    BatchFormat, ColumnName, Contract, Dataset, DatasetName, DatasetRef, DatasetSchema, Digest, Joined,
-    JoinedDataset, KeyShare, LEASE_STEPS_LIMIT, PartyName, RunNumber, SequenceNumber,
+    BatchFormat, ColumnName, Contract, Dataset, DatasetName, DatasetRef, DatasetSchema, Digest,
+    Joined, JoinedDataset, KeyShare, LEASE_STEPS_LIMIT, PartyName, RunNumber, SequenceNumber,
     ServiceRefusal, ServiceRefusalCode, SignedContract,
 };
 
@@ -82,7 +82,10 @@ impl Runs {
         now: DateTime<Utc>,
     ) -> Result<Arc<SignedContract>, ServiceRefusal> {
         let signed = self.book.get(digest).map_err(of_book)?;
-        signed.contract().in_force(now).map_err(|error| of_contract(&error))?;
+        signed
+            .contract()
+            .in_force(now)
+            .map_err(|error| of_contract(&error))?;
         Ok(signed)
     }
 
@@ -99,7 +102,10 @@ impl Runs {
         let contract = signed.contract();
         self.check_registered(contract, number, now).await?;
         let view = self.check_run(contract, number, run, authorisation).await?;
-        let id = RunId { contract: *digest, run };
+        let id = RunId {
+            contract: *digest,
+            run,
+        };
         let joined = self.take_part(&id, contract, number, &view).await?;
         let mut datasets = Vec::new();
         for (name, source) in &joined.datasets {
@@ -110,7 +116,10 @@ impl Runs {
                 capacity: u64::from(source.draw.format.capacity()),
             });
         }
-        Ok(Joined { share: self.share(&id), datasets })
+        Ok(Joined {
+            share: self.share(&id),
+            datasets,
+        })
     }
 
     /// Leases steps: on this agent's meter first, then on the ledger. What fails in between is spent.
@@ -206,7 +215,11 @@ impl Runs {
         number: SequenceNumber,
         now: DateTime<Utc>,
     ) -> Result<(), ServiceRefusal> {
-        let view = match self.ledgers.submit(contract, Request::Show { number }).await {
+        let view = match self
+            .ledgers
+            .submit(contract, Request::Show { number })
+            .await
+        {
             Ok(Response::Contract(view)) => view,
             Ok(_) => return Err(internal(&"the ledger answers another question")),
             Err(error) => return Err(of_ledger(&error)),
@@ -225,7 +238,10 @@ impl Runs {
         if let Some(revoked) = view.revoked {
             return Err(refuse(
                 ServiceRefusalCode::Revoked,
-                format_args!("contract {number} was revoked by {} at {}", revoked.by, revoked.at),
+                format_args!(
+                    "contract {number} was revoked by {} at {}",
+                    revoked.by, revoked.at
+                ),
                 "agree on a new contract",
             ));
         }
@@ -242,7 +258,10 @@ impl Runs {
         run: RunNumber,
         authorisation: Digest,
     ) -> Result<RunView, ServiceRefusal> {
-        let request = Request::RunState { contract: number, run };
+        let request = Request::RunState {
+            contract: number,
+            run,
+        };
         let view = match self.ledgers.submit(contract, request).await {
             Ok(Response::Run(view)) => view,
             Ok(_) => return Err(internal(&"the ledger answers another question")),
@@ -258,7 +277,9 @@ impl Runs {
         if view.authorisation != Some(authorisation) {
             return Err(refuse(
                 ServiceRefusalCode::Run,
-                format_args!("expected the authorisation with which run {run} was opened last, got {authorisation}"),
+                format_args!(
+                    "expected the authorisation with which run {run} was opened last, got {authorisation}"
+                ),
                 "open the run on the ledger with the consumer's authorisation",
             ));
         }
@@ -279,21 +300,44 @@ impl Runs {
             if dataset.owner != self.party {
                 continue;
             }
-            let Some(leased) = view.datasets.iter().find(|leased| leased.dataset == dataset) else {
-                return Err(internal(&"the ledger knows other datasets of this contract"));
+            let Some(leased) = view
+                .datasets
+                .iter()
+                .find(|leased| leased.dataset == dataset)
+            else {
+                return Err(internal(
+                    &"the ledger knows other datasets of this contract",
+                ));
             };
-            self.reconcile(contract, &dataset, id.run, leased.leased, leased.leased_in_all_runs).await?;
+            self.reconcile(
+                contract,
+                &dataset,
+                id.run,
+                leased.leased,
+                leased.leased_in_all_runs,
+            )
+            .await?;
             if leased.leased == 0 {
-                self.expect_room_for_a_run(contract, &dataset, id.run).await?;
+                self.expect_room_for_a_run(contract, &dataset, id.run)
+                    .await?;
             }
-            let draw = match known.as_ref().and_then(|run| run.datasets.get(&dataset.name)) {
+            let draw = match known
+                .as_ref()
+                .and_then(|run| run.datasets.get(&dataset.name))
+            {
                 Some(source) => Arc::clone(&source.draw),
                 None => Arc::new(self.open_dataset(contract, &dataset, terms).await?),
             };
-            let progress = Progress { next_step: leased.leased };
+            let progress = Progress {
+                next_step: leased.leased,
+            };
             datasets.insert(
                 dataset.name.clone(),
-                Source { id: dataset, draw, progress: Mutex::new(progress) },
+                Source {
+                    id: dataset,
+                    draw,
+                    progress: Mutex::new(progress),
+                },
             );
         }
         let run = Arc::new(JoinedRun {
@@ -313,8 +357,17 @@ impl Runs {
         id: &DatasetRef,
         terms: &Dataset,
     ) -> Result<Draw, ServiceRefusal> {
-        let columns: Vec<ColumnName> = terms.columns.iter().map(|column| column.name.clone()).collect();
-        let (vault, name, manifest, cache) = (Arc::clone(&self.vault), id.name.clone(), terms.manifest, self.cache);
+        let columns: Vec<ColumnName> = terms
+            .columns
+            .iter()
+            .map(|column| column.name.clone())
+            .collect();
+        let (vault, name, manifest, cache) = (
+            Arc::clone(&self.vault),
+            id.name.clone(),
+            terms.manifest,
+            self.cache,
+        );
         let records = tokio::task::spawn_blocking(move || {
             Records::open(&vault, &name, manifest, &columns, cache)
         })
@@ -341,11 +394,18 @@ impl Runs {
                 "have a contract signed that describes the dataset as it is",
             ));
         }
-        let capacity = contract.capacity(terms.records).map_err(|error| internal(&error))?;
+        let capacity = contract
+            .capacity(terms.records)
+            .map_err(|error| internal(&error))?;
         let capacity = u32::try_from(capacity.rows).map_err(|error| internal(&error))?;
         let format = BatchFormat::new(schema, capacity).map_err(|error| internal(&error))?;
-        let sampler = Sampler::new(records.len(), contract.sampling_rate(), capacity).map_err(|error| internal(&error))?;
-        Ok(Draw { records, format, sampler: std::sync::Mutex::new(sampler) })
+        let sampler = Sampler::new(records.len(), contract.sampling_rate(), capacity)
+            .map_err(|error| internal(&error))?;
+        Ok(Draw {
+            records,
+            format,
+            sampler: std::sync::Mutex::new(sampler),
+        })
     }
 
     /// The larger of what this agent and the ledger remember is spent: neither can be rolled back alone.
@@ -392,8 +452,15 @@ impl Runs {
         blocking(move || meter.reserve(&request)).await
     }
 
-    async fn joined(&self, digest: &Digest, run: RunNumber) -> Result<Arc<JoinedRun>, ServiceRefusal> {
-        let id = RunId { contract: *digest, run };
+    async fn joined(
+        &self,
+        digest: &Digest,
+        run: RunNumber,
+    ) -> Result<Arc<JoinedRun>, ServiceRefusal> {
+        let id = RunId {
+            contract: *digest,
+            run,
+        };
         self.joined.lock().await.get(&id).cloned().ok_or_else(|| {
             refuse(
                 ServiceRefusalCode::Run,
@@ -404,7 +471,10 @@ impl Runs {
     }
 
     async fn forget(&self, digest: &Digest, run: RunNumber) {
-        let id = RunId { contract: *digest, run };
+        let id = RunId {
+            contract: *digest,
+            run,
+        };
         self.joined.lock().await.remove(&id);
     }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::Utc;
 use tokio::task::JoinSet;
-use tributary_protocol::{Attested, Channel, ChannelError, CloseCode, Identified, Request};
 use tributary_protocol::ledger::{Requester, answer};
 use tributary_protocol::{
     AgentRequest, AgentResponse, BatchHeader, DatasetName, Digest, RunNumber, ServiceRefusal,
     ServiceRefusalCode,
 };
+use tributary_protocol::{Attested, Channel, ChannelError, CloseCode, Identified, Request};
 
 use super::refusals::{internal, of_book, refuse};
 use super::runs::{Draw, LeasedSteps, Runs};
@@ -22,7 +22,10 @@ const REFUSAL_CHECK: Duration = Duration::from_secs(1);
 /// Serves a peer whose evidence was accepted, until the channel closes.
 pub(super) async fn serve_attested(runs: Arc<Runs>, channel: Arc<Channel<Attested>>) {
     let peer = channel.peer();
-    let me = Requester { party: peer.party.clone(), role: peer.role };
+    let me = Requester {
+        party: peer.party.clone(),
+        role: peer.role,
+    };
     let mut tasks = JoinSet::new();
     let mut check = tokio::time::interval(REFUSAL_CHECK);
     loop {
@@ -48,7 +51,10 @@ pub(super) async fn serve_attested(runs: Arc<Runs>, channel: Arc<Channel<Atteste
 /// Serves a consumer's workstation, which has proved its key and nothing else: the ledger, and never a record.
 pub(super) async fn serve_identified(runs: Arc<Runs>, channel: Channel<Identified>) {
     let peer = channel.peer();
-    let me = Requester { party: peer.party, role: peer.role };
+    let me = Requester {
+        party: peer.party,
+        role: peer.role,
+    };
     while let Some(request) = channel.accept_request().await {
         let response = match request.parse() {
             Ok(AgentRequest::Ledger(body)) => ledger(&runs, &peer.contract, &me, &body).await,
@@ -65,28 +71,50 @@ pub(super) async fn serve_identified(runs: Arc<Runs>, channel: Channel<Identifie
     }
 }
 
-async fn handle(runs: &Runs, channel: &Arc<Channel<Attested>>, me: &Requester, request: Request) -> Result<(), ChannelError> {
+async fn handle(
+    runs: &Runs,
+    channel: &Arc<Channel<Attested>>,
+    me: &Requester,
+    request: Request,
+) -> Result<(), ChannelError> {
     let contract = channel.peer().contract;
     let question = match request.parse() {
         Ok(question) => question,
         Err(error) => {
-            return request.answer_with(&AgentResponse::Refused(unreadable(&error))).await;
+            return request
+                .answer_with(&AgentResponse::Refused(unreadable(&error)))
+                .await;
         }
     };
     if let AgentRequest::Ledger(body) = question {
-        return request.answer_with(&ledger(runs, &contract, me, &body).await).await;
+        return request
+            .answer_with(&ledger(runs, &contract, me, &body).await)
+            .await;
     }
     if let Err(refusal) = expect_aggregator(channel, me) {
         return request.answer_with(&AgentResponse::Refused(refusal)).await;
     }
     match question {
-        AgentRequest::Join { contract: number, run, authorisation } => {
-            let joined = runs.join(&contract, number, run, authorisation, Utc::now()).await;
+        AgentRequest::Join {
+            contract: number,
+            run,
+            authorisation,
+        } => {
+            let joined = runs
+                .join(&contract, number, run, authorisation, Utc::now())
+                .await;
             let response = joined.map_or_else(AgentResponse::Refused, AgentResponse::Joined);
             request.answer_with(&response).await
         }
-        AgentRequest::Stream { run, dataset, first_step, count } => {
-            let leased = runs.lease(&contract, run, &dataset, first_step, count, Utc::now()).await;
+        AgentRequest::Stream {
+            run,
+            dataset,
+            first_step,
+            count,
+        } => {
+            let leased = runs
+                .lease(&contract, run, &dataset, first_step, count, Utc::now())
+                .await;
             match leased {
                 Err(refusal) => request.answer_with(&AgentResponse::Refused(refusal)).await,
                 Ok(leased) => {
@@ -99,8 +127,15 @@ async fn handle(runs: &Runs, channel: &Arc<Channel<Attested>>, me: &Requester, r
                 }
             }
         }
-        AgentRequest::Settle { run, dataset, through, checkpoint } => {
-            let settled = runs.settle(&contract, run, &dataset, through, checkpoint).await;
+        AgentRequest::Settle {
+            run,
+            dataset,
+            through,
+            checkpoint,
+        } => {
+            let settled = runs
+                .settle(&contract, run, &dataset, through, checkpoint)
+                .await;
             let response = settled.map_or_else(AgentResponse::Refused, |()| AgentResponse::Settled);
             request.answer_with(&response).await
         }
@@ -118,7 +153,11 @@ fn expect_aggregator(channel: &Channel<Attested>, me: &Requester) -> Result<(), 
         ));
     }
     channel.check_fresh().map_err(|error| {
-        refuse(ServiceRefusalCode::Attestation, &error, "attest the channel anew")
+        refuse(
+            ServiceRefusalCode::Attestation,
+            &error,
+            "attest the channel anew",
+        )
     })
 }
 
@@ -148,9 +187,18 @@ async fn stream(
     dataset: DatasetName,
     leased: LeasedSteps,
 ) -> Result<(), ChannelError> {
-    let LeasedSteps { draw, first_step, count } = leased;
+    let LeasedSteps {
+        draw,
+        first_step,
+        count,
+    } = leased;
     let mut sender = channel.open_batches().await?;
-    let header = BatchHeader { run, dataset, first_step, count };
+    let header = BatchHeader {
+        run,
+        dataset,
+        first_step,
+        count,
+    };
     let header = postcard::to_allocvec(&header).unwrap_or_default();
     sender.send(Bytes::from(header)).await?;
     let mut next = tokio::task::spawn_blocking({
@@ -166,7 +214,13 @@ async fn stream(
         next = tokio::task::spawn_blocking({
             let draw = Arc::clone(&draw);
             let last = step + 1 == count;
-            move || if last { Ok(Bytes::new()) } else { draw_batch(&draw) }
+            move || {
+                if last {
+                    Ok(Bytes::new())
+                } else {
+                    draw_batch(&draw)
+                }
+            }
         });
         sender.send(frame).await?;
     }
@@ -179,7 +233,11 @@ fn draw_batch(draw: &Draw) -> Result<Bytes, Box<dyn std::error::Error + Send + S
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
         .draw();
-    Ok(crate::sampler::padded_batch(&draw.records, &draw.format, &sample)?)
+    Ok(crate::sampler::padded_batch(
+        &draw.records,
+        &draw.format,
+        &sample,
+    )?)
 }
 
 /// A dataset that fails while it streams is this agent's fault: the peer sees the stream end.

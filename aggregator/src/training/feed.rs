@@ -22,7 +22,7 @@ const BATCHES_AHEAD: usize = 3;
 
 /// What a feed needs to know.
 #[derive(Clone)]
-pub struct FeedTerms {
+pub(super) struct FeedTerms {
     /// The contract's number.
     pub contract: SequenceNumber,
     /// The run.
@@ -42,7 +42,7 @@ pub struct FeedTerms {
 }
 
 /// The receiving end of a feed.
-pub struct Feed {
+pub(super) struct Feed {
     /// Which dataset.
     pub dataset: DatasetRef,
     /// The agent's share of the run's checkpoint key.
@@ -55,7 +55,7 @@ pub struct Feed {
 }
 
 /// One step's batch.
-pub struct FedBatch {
+pub(super) struct FedBatch {
     /// The dataset's step.
     pub step: u64,
     /// The records.
@@ -72,7 +72,7 @@ struct Settlement {
 
 /// Why a feed ends early.
 #[derive(Debug, thiserror::Error)]
-pub enum FeedError {
+pub(super) enum FeedError {
     /// The agent did not come (back) in time.
     #[error("expected agent {agent} within {}, it did not come{}", tributary_console::HumanDuration(*.waited), last_words(.last))]
     Away {
@@ -123,7 +123,7 @@ fn last_words(error: &Option<Arc<ChannelError>>) -> String {
 
 impl Feed {
     /// Joins the run at the dataset's agent and begins to fetch.
-    pub async fn open(
+    pub(super) async fn open(
         peers: Arc<Peers>,
         terms: FeedTerms,
         console: Console,
@@ -153,12 +153,12 @@ impl Feed {
     }
 
     /// The next step's batch; `None` where the run's steps, or the budget, are used up.
-    pub async fn next(&mut self) -> Option<Result<FedBatch, FeedError>> {
+    pub(super) async fn next(&mut self) -> Option<Result<FedBatch, FeedError>> {
         self.batches.recv().await
     }
 
     /// States on the ledger that the steps before `through` were trained on.
-    pub async fn settle(&self, through: u64, checkpoint: Option<Digest>) -> Result<(), FeedError> {
+    pub(super) async fn settle(&self, through: u64, checkpoint: Option<Digest>) -> Result<(), FeedError> {
         let (done, answer) = oneshot::channel();
         let gone = || FeedError::Protocol {
             agent: self.dataset.owner.clone(),

@@ -9,13 +9,13 @@ use super::peers::Peers;
 use crate::home::ledger_members;
 
 /// Carries requests over whatever channel there is with the ledger's keeper.
-pub struct ThroughAgent {
+pub(super) struct ThroughAgent {
     peers: Arc<Peers>,
     keeper: PartyName,
 }
 
 /// The contract's ledger, as its aggregator sees it.
-pub fn ledger_of(
+pub(super) fn ledger_of(
     peers: &Arc<Peers>,
     contract: &Contract,
 ) -> (RemoteLedger<ThroughAgent>, Requester) {

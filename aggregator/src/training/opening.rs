@@ -30,7 +30,6 @@ const LONGEST_WINDOW: u64 = 32;
 
 /// An open run with all its agents.
 pub(super) struct Opening {
-    pub(super) peers: Arc<Peers>,
     pub(super) run: RunNumber,
     pub(super) feeds: Vec<Feed>,
     pub(super) checkpoint: Option<Digest>,
@@ -84,7 +83,6 @@ impl Opening {
         let window = (contract.steps().get() / 20).clamp(1, LONGEST_WINDOW);
         let feeds = join_all(setup, args, peers, console, &state, authorisation, window).await?;
         Ok(Self {
-            peers: Arc::clone(peers),
             run,
             feeds,
             checkpoint: state.checkpoint,

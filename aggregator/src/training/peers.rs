@@ -18,11 +18,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A channel with one agent.
-pub type AgentChannel = Arc<Channel<Attested>>;
+pub(super) type AgentChannel = Arc<Channel<Attested>>;
 
 /// The agents of one contract and the channels with them.
 #[derive(Debug)]
-pub struct Peers {
+pub(super) struct Peers {
     agents: BTreeMap<PartyName, watch::Sender<Presence>>,
     // Dropped with the peers, which ends the tasks.
     _tasks: JoinSet<()>,
@@ -46,7 +46,7 @@ enum Presence {
 
 /// Why there is no channel with an agent.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum AgentError {
+pub(super) enum AgentError {
     /// The contract has no such provider.
     #[error("{0} is not a provider of this contract")]
     Unknown(PartyName),
@@ -72,7 +72,7 @@ pub enum AgentError {
 
 impl Peers {
     /// Dials the agents with an address and waits for the others to dial.
-    pub fn gather(
+    pub(super) fn gather(
         endpoint: &Endpoint,
         contract: &Contract,
         addresses: &BTreeMap<PartyName, SocketAddr>,
@@ -112,7 +112,7 @@ impl Peers {
     /// # Errors
     ///
     /// Where one side refuses the other. An agent that is merely away is waited for without end: the caller sets the limit.
-    pub async fn channel(&self, agent: &PartyName) -> Result<AgentChannel, AgentError> {
+    pub(super) async fn channel(&self, agent: &PartyName) -> Result<AgentChannel, AgentError> {
         let Some(presence) = self.agents.get(agent) else {
             return Err(AgentError::Unknown(agent.clone()));
         };
@@ -142,7 +142,7 @@ impl Peers {
     }
 
     /// What went wrong with an agent last, for the message when waiting ends.
-    pub fn last_error(&self, agent: &PartyName) -> Option<Arc<ChannelError>> {
+    pub(super) fn last_error(&self, agent: &PartyName) -> Option<Arc<ChannelError>> {
         match &*self.agents.get(agent)?.borrow() {
             Presence::Absent(error) => error.clone(),
             Presence::Refused(error) => Some(Arc::clone(error)),
@@ -151,7 +151,7 @@ impl Peers {
     }
 
     /// Forgets a channel that failed, so that the agent is connected to anew.
-    pub fn lost(&self, agent: &PartyName, channel: &AgentChannel) {
+    pub(super) fn lost(&self, agent: &PartyName, channel: &AgentChannel) {
         if let Some(presence) = self.agents.get(agent) {
             forget(presence, channel);
         }

@@ -9,7 +9,7 @@ use tributary_protocol::{Contract, Input};
 ///
 /// `x = (byte / divisor - mean) / deviation`, by a table of 256 entries.
 #[derive(Debug, Clone)]
-pub struct Preprocessing {
+pub(super) struct Preprocessing {
     values: Box<[f32; 256]>,
     input: String,
     label: String,
@@ -17,7 +17,7 @@ pub struct Preprocessing {
 
 /// Examples of one step, from all datasets.
 #[derive(Debug, Default)]
-pub struct StepExamples {
+pub(super) struct StepExamples {
     /// One example after another, as the model takes them.
     pub inputs: Vec<f32>,
     /// One class for each.
@@ -27,11 +27,11 @@ pub struct StepExamples {
 /// Batches without the columns of the contract.
 #[derive(Debug, thiserror::Error)]
 #[error("expected a batch with the column `{0}` in the type that the contract states")]
-pub struct MissingColumn(String);
+pub(super) struct MissingColumn(String);
 
 impl Preprocessing {
     /// What the contract declares.
-    pub fn new(contract: &Contract) -> Self {
+    pub(super) fn new(contract: &Contract) -> Self {
         let pipeline = &contract.document().pipeline;
         let Input {
             divisor,
@@ -51,7 +51,7 @@ impl Preprocessing {
     }
 
     /// Adds the records of a batch to the examples of a step.
-    pub fn append(
+    pub(super) fn append(
         &self,
         records: &RecordBatch,
         examples: &mut StepExamples,
@@ -80,7 +80,7 @@ impl Preprocessing {
     }
 
     /// The same for bytes that come from elsewhere, such as the consumer's validation set.
-    pub fn values(&self, bytes: &[u8]) -> Vec<f32> {
+    pub(super) fn values(&self, bytes: &[u8]) -> Vec<f32> {
         bytes
             .iter()
             .map(|&byte| self.values[usize::from(byte)])
@@ -90,7 +90,7 @@ impl Preprocessing {
 
 impl StepExamples {
     /// Forgets the examples and keeps the room.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.inputs.clear();
         self.labels.clear();
     }

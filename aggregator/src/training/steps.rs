@@ -12,7 +12,7 @@ use tributary_trainer::{
 };
 
 use super::curves::CurvePoint;
-use super::feed::{Feed, FeedError};
+use super::feed::FeedError;
 use super::opening::Opening;
 use super::preprocessing::{Preprocessing, StepExamples};
 use super::run_folder::RunFolder;
