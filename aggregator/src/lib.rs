@@ -19,6 +19,7 @@ mod planning;
 mod receipts;
 mod recipe;
 mod terms;
+mod training;
 mod validation;
 
 pub use drafting::{DraftError, Wishes, draft, validity_from};
@@ -28,4 +29,7 @@ pub use model_fit::{ModelMisfit, misfits};
 pub use planning::{DatasetCost, PlanError, RunPlan, TimeEstimate};
 pub use receipts::{CheckedReceipt, ReceiptRefusal, check_receipt, claimed_contract};
 pub use recipe::{Recipe, UnknownRecipe};
+pub use training::{
+    CurvePoint, DatasetReport, RunFolder, TrainArgs, TrainReport, curves_svg, train,
+};
 pub use validation::{Finding, ModelAtHand, findings, warnings};

@@ -1,7 +1,16 @@
-//! Whole federations on one machine.
+//! Whole federations on one machine, for researchers and for tests.
+//!
+//! For: drawn digits, and federations whose parties are processes that run the real programs over the real protocol.
+//! Not for: shortcuts. Nothing here reaches into a party; what a party cannot do by its commands, a simulation cannot.
+//!
+//! A value flows like this: digits are drawn or read, shared out as IDX files, imported by each agent's own command, and
+//! come back as a model that the consumer's own command opens.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod cli;
 mod digits;
+mod federation;
 
 pub use digits::{CLASSES, Digits, PIXELS, SIDE, TEST_IMAGES, TRAINING_IMAGES};
+pub use federation::{Data, DataSource, Outcome, Party, Plan, act_as_party, run_mnist};

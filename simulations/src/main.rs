@@ -1,1 +1,7 @@
-fn main() {}
+//! `simulations`: whole federations on one machine.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tributary_simulations::cli::main(std::env::args_os())
+}

@@ -14,6 +14,7 @@ mod period;
 mod plan;
 mod receipt;
 mod reference;
+mod train;
 mod unseal;
 
 use std::ffi::OsString;
@@ -21,6 +22,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tributary_console::{CommandLine, Console, Failure, GlobalArgs};
+
+use crate::training::TrainArgs;
 
 /// Trains a model on data that its holders do not hand over: writes the contract, plans and runs the training, opens the
 /// model, checks the receipt.
@@ -70,6 +73,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Allow one run of a contract to another party's machine, once.
     Authorise(authorise::AuthoriseArgs),
+    /// Train under a contract: join the agents, train with differential privacy, seal the model.
+    Train(TrainArgs),
     /// Open a sealed model with this home's key, after its receipt verified.
     Unseal(unseal::UnsealArgs),
     /// Measure a model on data of your own.
@@ -107,6 +112,7 @@ pub fn program(line: AggregatorLine, console: &Console) -> Result<(), Failure> {
         Command::Contract(command) => contract::run(command, console),
         Command::Plan(args) => plan::plan(&args, console),
         Command::Authorise(args) => authorise::authorise(&args, console),
+        Command::Train(args) => train::train(&args, console),
         Command::Unseal(args) => unseal::unseal(&args, console),
         Command::Evaluate(args) => evaluate::run(&args, console),
         Command::Receipt(command) => receipt::run(&command, console),

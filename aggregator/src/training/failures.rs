@@ -2,52 +2,11 @@
 
 use tributary_console::{Blame, ErrorCode, Failure, IntoFailure};
 use tributary_protocol::ServiceRefusalCode;
-use tributary_protocol::ledger::{ExitFamily, LedgerError};
-use tributary_protocol::{ChannelError, CloseCode};
-use tributary_protocol::{Concern, HandshakeError};
+
+use crate::failures::channel_failure;
 
 use super::feed::FeedError;
 use super::peers::AgentError;
-
-/// A ledger's refusal or silence.
-pub(crate) fn ledger_failure(error: LedgerError) -> Failure {
-    let code = match error.exit() {
-        ExitFamily::Contract => ErrorCode::CONTRACT_REFUSED,
-        ExitFamily::Budget => ErrorCode::BUDGET_EXHAUSTED,
-        ExitFamily::Unavailable => ErrorCode::LEDGER_UNAVAILABLE,
-        ExitFamily::Revoked => ErrorCode::REVOKED,
-    };
-    let hint = error.hint();
-    Failure::from_error(code, &error).hint(hint)
-}
-
-/// A channel that did not open.
-pub(crate) fn channel_failure(error: &ChannelError) -> Failure {
-    if matches!(error, ChannelError::ClosedByPeer { code, .. } if *code == CloseCode::REVOKED) {
-        return Failure::from_error(ErrorCode::REVOKED, error).blame(Blame::Contract);
-    }
-    let Some(code) = error.refusal() else {
-        return Failure::from_error(ErrorCode::PEER_LOST, error).blame(Blame::Peer);
-    };
-    let by_peer = matches!(
-        error,
-        ChannelError::Handshake(HandshakeError::RefusedByPeer(_))
-    );
-    let code = match code.concern() {
-        Concern::Contract | Concern::Local => ErrorCode::CONTRACT_MISMATCH,
-        Concern::Revocation => ErrorCode::REVOKED,
-        Concern::Attestation if by_peer => ErrorCode::REFUSED_BY_PEER,
-        Concern::Attestation => ErrorCode::ATTESTATION_REFUSED,
-        Concern::Protocol => ErrorCode::PEER_MISBEHAVED,
-        Concern::Timeout => ErrorCode::TIMEOUT,
-    };
-    let failure = Failure::from_error(code, error);
-    if by_peer {
-        failure.blame(Blame::Configuration)
-    } else {
-        failure.blame(Blame::Peer)
-    }
-}
 
 impl IntoFailure for AgentError {
     fn into_failure(self) -> Failure {

@@ -158,7 +158,11 @@ impl Feed {
     }
 
     /// States on the ledger that the steps before `through` were trained on.
-    pub(super) async fn settle(&self, through: u64, checkpoint: Option<Digest>) -> Result<(), FeedError> {
+    pub(super) async fn settle(
+        &self,
+        through: u64,
+        checkpoint: Option<Digest>,
+    ) -> Result<(), FeedError> {
         let (done, answer) = oneshot::channel();
         let gone = || FeedError::Protocol {
             agent: self.dataset.owner.clone(),

@@ -14,7 +14,8 @@ use tributary_protocol::{
     PartyName, RunNumber,
 };
 
-use super::failures::ledger_failure;
+use crate::failures::ledger_failure;
+
 use super::feed::{Feed, FeedTerms};
 use super::ledger::{ThroughAgent, ledger_of};
 use super::peers::Peers;

@@ -8,14 +8,16 @@ use chrono::{DateTime, Utc};
 use tributary_attest::{Attester, LaunchConfig, Measurement, Tee};
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{
-    Authorisation, Contract, ContractError, Digest, Envelope, Identity, NoiseStatic, Passphrase,
+    Authorisation, Contract, Digest, Envelope, Identity, NoiseStatic, Passphrase,
 };
 use tributary_protocol::{Endpoint, EndpointOptions};
 use tributary_protocol::{LocalParty, Terms, TermsDirectory};
 use tributary_trainer::Graph;
 
 use super::settings::TrainArgs;
-use crate::home::{ConsumerHome, ContractFileError, RegisteredContract};
+use crate::failures::{contract_failure, contract_file_failure, endpoint_failure, folder_failure};
+use crate::home::{ConsumerHome, RegisteredContract};
+use crate::model_fit::misfits;
 
 /// A run that may begin as far as this side can tell.
 pub(super) struct Setup {
@@ -33,7 +35,7 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn prepare(args: &TrainArgs, console: &Console) -> Result<Self, Failure> {
-        let home = ConsumerHome::open(&args.home).or_fail(ErrorCode::FILE_MISSING, "--home")?;
+        let home = ConsumerHome::open(&args.home).map_err(folder_failure)?;
         let passphrase = Passphrase::read(&args.passphrase_file)
             .or_fail(ErrorCode::FILE_MISSING, "--passphrase-file")?;
         let registered = home
@@ -41,10 +43,7 @@ impl Setup {
             .map_err(contract_file_failure)?;
         let now = Utc::now();
         registered.signed.check(now).map_err(contract_failure)?;
-        let identity = home
-            .party()
-            .identity(&passphrase)
-            .or_fail(ErrorCode::PASSPHRASE_WRONG, "the private key")?;
+        let identity = home.party().identity(&passphrase).map_err(folder_failure)?;
         let contract = registered.signed.contract();
         let authorisation =
             read_authorisation(args.authorisation.as_deref(), contract, &identity, now)?;
@@ -87,7 +86,7 @@ impl Setup {
         };
         let terms = OneContract(Arc::new(self.contract().terms()));
         Endpoint::bind(listen, EndpointOptions::new(local, Arc::new(terms)))
-            .or_fail(ErrorCode::IO, format_args!("listening at {listen}"))
+            .map_err(|error| endpoint_failure(&error))
     }
 }
 
@@ -147,8 +146,10 @@ fn read_model(home: &ConsumerHome, contract: &Contract) -> Result<Vec<u8>, Failu
     })?;
     let graph =
         Graph::from_onnx(&onnx).or_fail(ErrorCode::MODEL_UNSUPPORTED, "the contract's model")?;
-    crate::model_fit::check(&graph, contract)
-        .or_fail(ErrorCode::MODEL_INVALID, "the contract's model")?;
+    if let Some(misfit) = misfits(&graph, contract).into_iter().next() {
+        return Err(Failure::from_error(ErrorCode::MODEL_INVALID, &misfit)
+            .hint("have a contract signed whose model fits its data"));
+    }
     Ok(onnx)
 }
 
@@ -173,29 +174,4 @@ fn attester(home: &ConsumerHome, console: &Console) -> Result<Arc<dyn Attester>,
     Ok(Arc::new(
         platform.launch(measurement, LaunchConfig::default()),
     ))
-}
-
-fn contract_file_failure(error: ContractFileError) -> Failure {
-    match error {
-        ContractFileError::Contract(error) => contract_failure(error),
-        ContractFileError::Absent { .. } => Failure::from_error(ErrorCode::CONTRACT_UNKNOWN, &error)
-            .hint("register it with `aggregator contract register`, or copy its folder from the home that did"),
-        ContractFileError::Receipt { .. } => Failure::from_error(ErrorCode::LEDGER_PROOF_REFUSED, &error)
-            .hint("register the contract again: the ledger gives the same number and a new receipt"),
-        ContractFileError::Io(error) => error.into(),
-    }
-}
-
-/// A contract's own refusal, with its code.
-pub(crate) fn contract_failure(error: ContractError) -> Failure {
-    let code = match &error {
-        ContractError::Unsigned { .. } => ErrorCode::CONTRACT_UNSIGNED,
-        ContractError::NotYetInForce { .. } | ContractError::Expired { .. } => {
-            ErrorCode::CONTRACT_EXPIRED
-        }
-        _ => ErrorCode::CONTRACT_INVALID,
-    };
-    Failure::from_error(code, &error)
-        .hint(error.hint())
-        .blame(Blame::Contract)
 }

@@ -62,7 +62,10 @@ pub(super) fn run(args: &RunArgs, console: &Console) -> Result<(), Failure> {
         agents: args.agents,
         data: match &args.data {
             Some(folder) => DataSource::Folder(folder.clone()),
-            None => DataSource::Drawn { train: args.train_images, test: args.test_images },
+            None => DataSource::Drawn {
+                train: args.train_images,
+                test: args.test_images,
+            },
         },
         epsilon: args.epsilon,
         delta: args.delta,

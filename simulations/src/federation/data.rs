@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use tributary_console::{Console, ErrorCode, Failure, FailureContext as _};
-use tributary_idx::{IdxEncoding, read_idx_images, read_idx_labels, write_idx_images, write_idx_labels};
+use tributary_idx::{
+    IdxEncoding, read_idx_images, read_idx_labels, write_idx_images, write_idx_labels,
+};
 
 use crate::digits::{Digits, PIXELS, SIDE};
 
@@ -77,7 +79,9 @@ impl Data {
         if providers == 0 || providers > records {
             return Err(Failure::new(
                 ErrorCode::USAGE,
-                format!("expected 1 to {records} agents for {records} training images, got {providers}"),
+                format!(
+                    "expected 1 to {records} agents for {records} training images, got {providers}"
+                ),
             ));
         }
         let mut shards = Vec::new();
@@ -90,7 +94,12 @@ impl Data {
             shards.push(shard.write(folder, &format!("tdp-{}", number + 1))?);
         }
         let test = test.write(folder, "test")?;
-        Ok(Self { name, shards, validation: test.clone(), test })
+        Ok(Self {
+            name,
+            shards,
+            validation: test.clone(),
+            test,
+        })
     }
 }
 
@@ -122,19 +131,25 @@ fn read_set(folder: &Path, images: &str, labels: &str) -> Result<Set, Failure> {
             ),
         ));
     }
-    Ok(Set { images: images.pixels, labels })
+    Ok(Set {
+        images: images.pixels,
+        labels,
+    })
 }
 
 fn plain_or_gzip(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
     let plain = folder.join(name);
     let gzip = folder.join(format!("{name}.gz"));
-    [plain, gzip].into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        Failure::new(
-            ErrorCode::FILE_MISSING,
-            format!("expected {name} or {name}.gz in {}", folder.display()),
-        )
-        .hint("--data names a folder with the four files of MNIST")
-    })
+    [plain, gzip]
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            Failure::new(
+                ErrorCode::FILE_MISSING,
+                format!("expected {name} or {name}.gz in {}", folder.display()),
+            )
+            .hint("--data names a folder with the four files of MNIST")
+        })
 }
 
 impl Set {
@@ -144,13 +159,21 @@ impl Set {
         let side = SIDE as u32;
         write_idx_images(&images, side, side, &self.images, IdxEncoding::Plain)
             .or_fail(ErrorCode::IO, "the digits")?;
-        write_idx_labels(&labels, &self.labels, IdxEncoding::Plain).or_fail(ErrorCode::IO, "the digits")?;
-        Ok(Files { images, labels, records: self.labels.len() })
+        write_idx_labels(&labels, &self.labels, IdxEncoding::Plain)
+            .or_fail(ErrorCode::IO, "the digits")?;
+        Ok(Files {
+            images,
+            labels,
+            records: self.labels.len(),
+        })
     }
 }
 
 impl From<Digits> for Set {
     fn from(digits: Digits) -> Self {
-        Self { images: digits.images, labels: digits.labels }
+        Self {
+            images: digits.images,
+            labels: digits.labels,
+        }
     }
 }

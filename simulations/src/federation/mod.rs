@@ -86,7 +86,13 @@ fn provider(number: usize) -> String {
 pub async fn run_mnist(plan: &Plan, console: &Console) -> Result<Outcome, Failure> {
     let begun = Instant::now();
     let folder = prepare_folder(plan)?;
-    let data = Data::prepare(&plan.data, plan.seed, plan.agents, &folder.file("data"), console)?;
+    let data = Data::prepare(
+        &plan.data,
+        plan.seed,
+        plan.agents,
+        &folder.file("data"),
+        console,
+    )?;
     found(&folder, plan, &data, console).await?;
     write_contract(&folder, plan, &data, console).await?;
     let agents = start_agents(&folder, plan.agents, console).await?;
@@ -104,14 +110,24 @@ pub async fn run_mnist(plan: &Plan, console: &Console) -> Result<Outcome, Failur
     for agent in agents {
         agent.process.stop().await?;
     }
-    Outcome::new(&report, accuracy, opened, peak_rss_mib, begun.elapsed(), &folder.0)
+    Outcome::new(
+        &report,
+        accuracy,
+        opened,
+        peak_rss_mib,
+        begun.elapsed(),
+        &folder.0,
+    )
 }
 
 fn prepare_folder(plan: &Plan) -> Result<Folder, Failure> {
     if std::fs::read_dir(&plan.out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure::new(
             ErrorCode::FILE_EXISTS,
-            format!("expected an empty folder for --out, got {}", plan.out.display()),
+            format!(
+                "expected an empty folder for --out, got {}",
+                plan.out.display()
+            ),
         )
         .hint("name another folder: what a federation left is never overwritten"));
     }
@@ -122,9 +138,15 @@ fn prepare_folder(plan: &Plan) -> Result<Folder, Failure> {
 }
 
 /// Makes the simulated hardware, every party's home, and every provider's vault.
-async fn found(folder: &Folder, plan: &Plan, data: &Data, console: &Console) -> Result<(), Failure> {
+async fn found(
+    folder: &Folder,
+    plan: &Plan,
+    data: &Data,
+    console: &Console,
+) -> Result<(), Failure> {
     let root = SimulatedRoot::generate().or_fail(ErrorCode::INTERNAL, "the simulated root")?;
-    root.save(&folder.root()).or_fail(ErrorCode::IO, "the simulated root")?;
+    root.save(&folder.root())
+        .or_fail(ErrorCode::IO, "the simulated root")?;
     init(folder, Party::Aggregator, CONSUMER).await?;
     for (number, shard) in (1..=plan.agents).zip(&data.shards) {
         let name = provider(number);
@@ -140,7 +162,10 @@ async fn found(folder: &Folder, plan: &Plan, data: &Data, console: &Console) -> 
         export.push(offer.display().to_string());
         export.extend(keys(folder, &name));
         command(Party::Agent, &export).await?;
-        console.note(format_args!("{name}: {} records, encrypted in its vault", shard.records));
+        console.note(format_args!(
+            "{name}: {} records, encrypted in its vault",
+            shard.records
+        ));
     }
     Ok(())
 }
@@ -155,12 +180,25 @@ async fn init(folder: &Folder, party: Party, name: &str) -> Result<(), Failure> 
 }
 
 /// The consumer writes the contract, and every provider signs it.
-async fn write_contract(folder: &Folder, plan: &Plan, data: &Data, console: &Console) -> Result<(), Failure> {
+async fn write_contract(
+    folder: &Folder,
+    plan: &Plan,
+    data: &Data,
+    console: &Console,
+) -> Result<(), Failure> {
     let model = folder.file("initial.onnx").display().to_string();
     let seed = plan.seed.to_string();
     command(
         Party::Aggregator,
-        &as_owned(&["model", "new", "mnist-cnn", "--seed", &seed, "--out", &model]),
+        &as_owned(&[
+            "model",
+            "new",
+            "mnist-cnn",
+            "--seed",
+            &seed,
+            "--out",
+            &model,
+        ]),
     )
     .await?;
     let program = std::env::current_exe()?.display().to_string();
@@ -169,9 +207,21 @@ async fn write_contract(folder: &Folder, plan: &Plan, data: &Data, console: &Con
     let (epsilon, delta) = (plan.epsilon.to_string(), plan.delta.to_string());
     let purpose = format!("Reading {}", data.name);
     let mut new = as_owned(&["contract", "new", "--recipe", "mnist", "--model", &model]);
-    new.extend(as_owned(&["--purpose", &purpose, "--epsilon", &epsilon, "--delta", &delta]));
+    new.extend(as_owned(&[
+        "--purpose",
+        &purpose,
+        "--epsilon",
+        &epsilon,
+        "--delta",
+        &delta,
+    ]));
     new.extend(as_owned(&["--simulated-root", &root]));
-    new.extend(as_owned(&["--aggregator-program", &program, "--agent-program", &program]));
+    new.extend(as_owned(&[
+        "--aggregator-program",
+        &program,
+        "--agent-program",
+        &program,
+    ]));
     new.extend(as_owned(&["--out", &contract]));
     if let Some(steps) = plan.steps {
         new.extend(as_owned(&["--steps", &steps.to_string()]));
@@ -199,7 +249,11 @@ struct RunningAgent {
     process: Process,
 }
 
-async fn start_agents(folder: &Folder, count: usize, console: &Console) -> Result<Vec<RunningAgent>, Failure> {
+async fn start_agents(
+    folder: &Folder,
+    count: usize,
+    console: &Console,
+) -> Result<Vec<RunningAgent>, Failure> {
     let mut agents: Vec<RunningAgent> = Vec::new();
     for number in 1..=count {
         let name = provider(number);
@@ -207,7 +261,10 @@ async fn start_agents(folder: &Folder, count: usize, console: &Console) -> Resul
         serve.extend(keys(folder, &name));
         if let Some(keeper) = agents.first() {
             // The first agent keeps the ledger, and the others ask it.
-            serve.extend(["--ledger".to_owned(), format!("{}={}", keeper.name, keeper.address)]);
+            serve.extend([
+                "--ledger".to_owned(),
+                format!("{}={}", keeper.name, keeper.address),
+            ]);
         }
         let mut process = Process::start(Party::Agent, &serve, &folder.log(&name))?;
         let ready = process.first_result().await?;
@@ -215,25 +272,51 @@ async fn start_agents(folder: &Folder, count: usize, console: &Console) -> Resul
             .pointer("/listening")
             .and_then(Value::as_str)
             .and_then(|address| address.parse().ok())
-            .ok_or_else(|| Failure::new(ErrorCode::INTERNAL, format!("{name} did not say where it listens")))?;
-        console.note(format_args!("{name} serves at {address}, process {}", process.pid()));
-        agents.push(RunningAgent { name, address, process });
+            .ok_or_else(|| {
+                Failure::new(
+                    ErrorCode::INTERNAL,
+                    format!("{name} did not say where it listens"),
+                )
+            })?;
+        console.note(format_args!(
+            "{name} serves at {address}, process {}",
+            process.pid()
+        ));
+        agents.push(RunningAgent {
+            name,
+            address,
+            process,
+        });
     }
     Ok(agents)
 }
 
-async fn register(folder: &Folder, agents: &[RunningAgent], console: &Console) -> Result<u64, Failure> {
+async fn register(
+    folder: &Folder,
+    agents: &[RunningAgent],
+    console: &Console,
+) -> Result<u64, Failure> {
     let contract = folder.file("contract.dsse").display().to_string();
     let keeper = &agents[0];
     let address = keeper.address.to_string();
-    let mut register = as_owned(&["contract", "register", "--contract", &contract, "--ledger", &address]);
+    let mut register = as_owned(&[
+        "contract",
+        "register",
+        "--contract",
+        &contract,
+        "--ledger",
+        &address,
+    ]);
     register.extend(keys(folder, CONSUMER));
     let registered = command(Party::Aggregator, &register).await?;
     let number = registered
         .pointer("/number")
         .and_then(Value::as_u64)
         .ok_or_else(|| Failure::new(ErrorCode::INTERNAL, "the ledger gave no number"))?;
-    console.note(format_args!("contract {number} is on the ledger of {}", keeper.name));
+    console.note(format_args!(
+        "contract {number} is on the ledger of {}",
+        keeper.name
+    ));
     Ok(number)
 }
 
@@ -246,20 +329,46 @@ async fn train(
 ) -> Result<Value, Failure> {
     let mut train = as_owned(&["train", "--contract", &number.to_string()]);
     for agent in agents {
-        train.extend(["--agent".to_owned(), format!("{}={}", agent.name, agent.address)]);
+        train.extend([
+            "--agent".to_owned(),
+            format!("{}={}", agent.name, agent.address),
+        ]);
     }
-    train.extend(["--validation-images".to_owned(), data.validation.images.display().to_string()]);
-    train.extend(["--validation-labels".to_owned(), data.validation.labels.display().to_string()]);
+    train.extend([
+        "--validation-images".to_owned(),
+        data.validation.images.display().to_string(),
+    ]);
+    train.extend([
+        "--validation-labels".to_owned(),
+        data.validation.labels.display().to_string(),
+    ]);
     train.extend(keys(folder, CONSUMER));
-    process::run_visibly(Party::Aggregator, &train, console, &folder.log("aggregator")).await?;
-    let report = folder.home(CONSUMER).join("runs").join(format!("{number}-1")).join("report.json");
+    process::run_visibly(
+        Party::Aggregator,
+        &train,
+        console,
+        &folder.log("aggregator"),
+    )
+    .await?;
+    let report = folder
+        .home(CONSUMER)
+        .join("runs")
+        .join(format!("{number}-1"))
+        .join("report.json");
     let report = std::fs::read(&report).or_fail(ErrorCode::FILE_MISSING, report.display())?;
     serde_json::from_slice(&report).or_fail(ErrorCode::INTERNAL, "report.json")
 }
 
 async fn open_model(folder: &Folder, number: u64, console: &Console) -> Result<PathBuf, Failure> {
     let out = folder.file("model");
-    let mut unseal = as_owned(&["unseal", "--contract", &number.to_string(), "--run", "1", "--out"]);
+    let mut unseal = as_owned(&[
+        "unseal",
+        "--contract",
+        &number.to_string(),
+        "--run",
+        "1",
+        "--out",
+    ]);
     unseal.push(out.display().to_string());
     unseal.extend(keys(folder, CONSUMER));
     command(Party::Aggregator, &unseal).await?;
@@ -270,9 +379,18 @@ async fn open_model(folder: &Folder, number: u64, console: &Console) -> Result<P
 async fn evaluate(folder: &Folder, model: &Path, number: u64, data: &Data) -> Result<f64, Failure> {
     let mut evaluate = as_owned(&["evaluate", "--contract", &number.to_string(), "--model"]);
     evaluate.push(model.join("model.onnx").display().to_string());
-    evaluate.extend(["--images".to_owned(), data.test.images.display().to_string()]);
-    evaluate.extend(["--labels".to_owned(), data.test.labels.display().to_string()]);
-    evaluate.extend(["--home".to_owned(), folder.home(CONSUMER).display().to_string()]);
+    evaluate.extend([
+        "--images".to_owned(),
+        data.test.images.display().to_string(),
+    ]);
+    evaluate.extend([
+        "--labels".to_owned(),
+        data.test.labels.display().to_string(),
+    ]);
+    evaluate.extend([
+        "--home".to_owned(),
+        folder.home(CONSUMER).display().to_string(),
+    ]);
     let metrics = command(Party::Aggregator, &evaluate).await?;
     number_at(&metrics, "/accuracy")
 }
@@ -294,5 +412,10 @@ fn number_at(value: &Value, pointer: &str) -> Result<f64, Failure> {
     value
         .pointer(pointer)
         .and_then(Value::as_f64)
-        .ok_or_else(|| Failure::new(ErrorCode::INTERNAL, format!("expected a number at {pointer} of a result")))
+        .ok_or_else(|| {
+            Failure::new(
+                ErrorCode::INTERNAL,
+                format!("expected a number at {pointer} of a result"),
+            )
+        })
 }

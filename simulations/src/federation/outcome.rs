@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
-use tributary_console::{Align, ByteSize, ErrorCode, Failure, FailureContext as _, HumanDuration, Table};
+use tributary_console::{
+    Align, ByteSize, ErrorCode, Failure, FailureContext as _, HumanDuration, Table,
+};
 
 /// The result of a simulated federation.
 #[derive(Debug, Clone, Serialize)]
@@ -69,13 +71,25 @@ impl Outcome {
     /// The table for people.
     pub fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let mut table = Table::new([("", Align::Left), ("", Align::Right)]);
-        table.row(["accuracy on the consumer's test set".to_owned(), format!("{:.2} %", self.accuracy * 100.0)]);
+        table.row([
+            "accuracy on the consumer's test set".to_owned(),
+            format!("{:.2} %", self.accuracy * 100.0),
+        ]);
         for (provider, epsilon) in &self.epsilon {
-            table.row([format!("epsilon of {provider} at delta {:e}", self.delta), format!("{epsilon:.3}")]);
+            table.row([
+                format!("epsilon of {provider} at delta {:e}", self.delta),
+                format!("{epsilon:.3}"),
+            ]);
         }
         table.row(["steps".to_owned(), self.steps.to_string()]);
-        table.row(["bytes streamed".to_owned(), ByteSize::bytes(self.bytes_streamed).to_string()]);
-        table.row(["wall time".to_owned(), HumanDuration(Duration::from_secs_f64(self.seconds)).to_string()]);
+        table.row([
+            "bytes streamed".to_owned(),
+            ByteSize::bytes(self.bytes_streamed).to_string(),
+        ]);
+        table.row([
+            "wall time".to_owned(),
+            HumanDuration(Duration::from_secs_f64(self.seconds)).to_string(),
+        ]);
         for (process, mib) in &self.peak_rss_mib {
             table.row([format!("peak memory of {process}"), format!("{mib:.0} MiB")]);
         }

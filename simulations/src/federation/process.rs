@@ -77,7 +77,12 @@ impl Process {
         let pid = child
             .id()
             .ok_or_else(|| Failure::new(ErrorCode::INTERNAL, "a process ended as it began"))?;
-        Ok(Self { child, pid, party, log: log.to_owned() })
+        Ok(Self {
+            child,
+            pid,
+            party,
+            log: log.to_owned(),
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -87,7 +92,10 @@ impl Process {
     /// The first line that it prints: what it says when it is ready.
     pub(super) async fn first_result(&mut self) -> Result<Value, Failure> {
         let Some(out) = self.child.stdout.as_mut() else {
-            return Err(Failure::new(ErrorCode::INTERNAL, "a process without output"));
+            return Err(Failure::new(
+                ErrorCode::INTERNAL,
+                "a process without output",
+            ));
         };
         let mut line = String::new();
         let mut lines = BufReader::new(out.take(RESULT_SIZE_LIMIT));
@@ -98,12 +106,19 @@ impl Process {
             Err(_) => {
                 return Err(Failure::new(
                     ErrorCode::TIMEOUT,
-                    format!("{} did not come up within {PATIENCE:?}", self.party.program()),
+                    format!(
+                        "{} did not come up within {PATIENCE:?}",
+                        self.party.program()
+                    ),
                 )
                 .hint(format!("see {}", self.log.display())));
             }
         }
-        let status = if line.is_empty() { self.child.wait().await?.code() } else { Some(0) };
+        let status = if line.is_empty() {
+            self.child.wait().await?.code()
+        } else {
+            Some(0)
+        };
         result(self.party, &["serve".to_owned()], &line, status)
             .map_err(|failure| failure.hint(format!("see {}", self.log.display())))
     }
@@ -115,11 +130,17 @@ impl Process {
 
     /// Asks it to stop, and ends it if it does not.
     pub(super) async fn stop(mut self) -> Result<(), Failure> {
-        if let Some(pid) = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
+        if let Some(pid) = i32::try_from(self.pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
             rustix::process::kill_process(pid, rustix::process::Signal::TERM)
                 .map_err(std::io::Error::from)?;
         }
-        if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
+        if tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .is_err()
+        {
             self.child.kill().await?;
         }
         Ok(())
@@ -132,7 +153,11 @@ pub(super) fn random_passphrase() -> Result<String, Failure> {
     OsRng
         .try_fill_bytes(&mut bytes)
         .or_fail(ErrorCode::INTERNAL, "the operating system's randomness")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
+    Ok(bytes
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>()
+        + "\n")
 }
 
 fn start(party: Party, arguments: &[String]) -> Result<Command, Failure> {
@@ -150,13 +175,21 @@ fn start(party: Party, arguments: &[String]) -> Result<Command, Failure> {
 async fn read(stream: Option<impl AsyncRead + Unpin>) -> Result<String, Failure> {
     let mut text = String::new();
     if let Some(stream) = stream {
-        stream.take(RESULT_SIZE_LIMIT).read_to_string(&mut text).await?;
+        stream
+            .take(RESULT_SIZE_LIMIT)
+            .read_to_string(&mut text)
+            .await?;
     }
     Ok(text)
 }
 
 /// The data of a command's JSON, or the failure that it tells.
-fn result(party: Party, arguments: &[String], text: &str, status: Option<i32>) -> Result<Value, Failure> {
+fn result(
+    party: Party,
+    arguments: &[String],
+    text: &str,
+    status: Option<i32>,
+) -> Result<Value, Failure> {
     let mut value: Value = serde_json::from_str(text.trim()).unwrap_or_default();
     if status == Some(0) && value["status"] == "ok" {
         return Ok(value["data"].take());
@@ -164,18 +197,34 @@ fn result(party: Party, arguments: &[String], text: &str, status: Option<i32>) -
     Err(failed(party, arguments, status, value.get("error")))
 }
 
-fn failed(party: Party, arguments: &[String], status: Option<i32>, error: Option<&Value>) -> Failure {
-    let text = |name: &str| error.and_then(|error| error[name].as_str()).unwrap_or_default();
+fn failed(
+    party: Party,
+    arguments: &[String],
+    status: Option<i32>,
+    error: Option<&Value>,
+) -> Failure {
+    let text = |name: &str| {
+        error
+            .and_then(|error| error[name].as_str())
+            .unwrap_or_default()
+    };
     let code = ErrorCode::ALL
         .iter()
         .copied()
         .find(|code| code.name() == text("code"))
         .or_else(|| {
             let exit = Exit::from_code(status?)?;
-            ErrorCode::ALL.iter().copied().find(|code| code.exit() == exit)
+            ErrorCode::ALL
+                .iter()
+                .copied()
+                .find(|code| code.exit() == exit)
         })
         .unwrap_or(ErrorCode::INTERNAL);
-    let words: Vec<&str> = arguments.iter().map(String::as_str).take_while(|word| !word.starts_with("--")).collect();
+    let words: Vec<&str> = arguments
+        .iter()
+        .map(String::as_str)
+        .take_while(|word| !word.starts_with("--"))
+        .collect();
     let what = format!("`{} {}`", party.program(), words.join(" "));
     let message = match text("message") {
         "" => match status {
