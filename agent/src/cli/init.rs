@@ -1,17 +1,19 @@
 //! `agent init`: a folder with an identity, an empty vault, a budget at zero and, in a rehearsal, a simulated platform.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 use tributary_attest::{PlatformConfig, SimulatedError, SimulatedPlatform, SimulatedRoot, Tee};
-use tributary_console::{Blame, Console, ErrorCode, Failure};
+use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{PartyKey, PartyName, Passphrase};
 
 use super::failures::{folder_failure, vault_failure};
 use super::folder::{METER_KEY, owner, passphrase, vault_location};
 use crate::home::AgentHome;
+use crate::ledger::{EmbeddedLedger, EpsilonLimit, system_clock};
 use crate::meter::Meter;
 use crate::vault::Vault;
 
@@ -74,6 +76,21 @@ pub(super) fn init(args: &InitArgs, console: &Console) -> Result<(), Failure> {
     })
 }
 
+/// An empty ledger. Only here: to make one where one was lost would forget what was spent.
+fn create_ledger(home: &AgentHome, passphrase: &Passphrase) -> Result<(), Failure> {
+    let party = home.party();
+    let identity = Arc::new(party.identity(passphrase).map_err(folder_failure)?);
+    EmbeddedLedger::create(
+        &home.ledger(),
+        party.party(),
+        identity,
+        system_clock(),
+        Arc::new(EpsilonLimit),
+    )
+    .or_fail(ErrorCode::IO, "the ledger")?;
+    Ok(())
+}
+
 fn make(
     args: &InitArgs,
     passphrase: &Passphrase,
@@ -84,6 +101,7 @@ fn make(
     let vault =
         Vault::create(&vault_location(&home)?, passphrase, owner(&home)).map_err(vault_failure)?;
     Meter::create(&home.meter(), vault.state_key(METER_KEY))?;
+    create_ledger(&home, passphrase)?;
     if let Some(platform) = platform {
         home.party()
             .set_platform(platform)

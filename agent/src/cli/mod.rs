@@ -9,9 +9,12 @@ mod dataset;
 mod failures;
 mod folder;
 mod init;
+mod serve;
 
 use clap::{Parser, Subcommand};
 use tributary_console::{CommandLine, Console, Failure, GlobalArgs};
+
+use crate::serve::ServeArgs;
 
 /// Holds a provider's data encrypted, and streams it only to programs that it has verified, under contracts that its
 /// officer has signed.
@@ -51,6 +54,8 @@ enum Command {
     /// Read, sign and refuse contracts.
     #[command(subcommand)]
     Contract(contract::ContractCommand),
+    /// Serve this party's datasets under the contracts that it has signed, and keep the ledger where a contract says so.
+    Serve(ServeArgs),
     /// Show what has been spent of each dataset's privacy, or set the most that may be.
     Budget(budget::BudgetArgs),
 }
@@ -73,6 +78,7 @@ pub fn program(line: AgentLine, console: &Console) -> Result<(), Failure> {
         Command::Init(args) => init::init(&args, console),
         Command::Dataset(command) => dataset::run(&command, console),
         Command::Contract(command) => contract::run(&command, console),
+        Command::Serve(args) => serve::run(&args, console),
         Command::Budget(args) => budget::run(&args, console),
     }
 }

@@ -13,7 +13,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::Utc;
 use clap::Args;
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -28,7 +27,7 @@ use tributary_protocol::{Endpoint, EndpointOptions};
 use self::ledgers::Ledgers;
 use self::runs::Runs;
 use crate::home::AgentHome;
-use crate::ledger::{EmbeddedLedger, EpsilonLimit};
+use crate::ledger::{EmbeddedLedger, EpsilonLimit, system_clock};
 use crate::meter::Meter;
 use crate::vault::{CacheSize, Owner, Vault};
 
@@ -140,12 +139,11 @@ pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
 fn open_ledger(home: &AgentHome, identity: &Arc<Identity>) -> Result<EmbeddedLedger, Failure> {
     let folder = home.ledger();
     let party = home.party().party();
-    let clock: crate::ledger::Clock = Arc::new(Utc::now);
     EmbeddedLedger::open(
         &folder,
         party,
         Arc::clone(identity),
-        clock,
+        system_clock(),
         Arc::new(EpsilonLimit),
     )
     .or_fail(ErrorCode::LEDGER_DAMAGED, "the ledger")

@@ -101,7 +101,7 @@ pub(super) async fn finish(
         "sealed the model for {}; run {run} is closed",
         contract.consumer().0
     ));
-    Ok(TrainReport {
+    let report = TrainReport {
         contract: setup.registered.number,
         run,
         contract_digest: contract.digest(),
@@ -114,7 +114,12 @@ pub(super) async fn finish(
         peak_rss_mib: peak_rss()?.as_mib(),
         validation_accuracy: measured.as_ref().map(|metrics| metrics.accuracy),
         artefacts,
-    })
+    };
+    let json = serde_json::to_vec_pretty(&report).or_fail(ErrorCode::INTERNAL, "report.json")?;
+    folder
+        .write("report.json", &json)
+        .or_fail(ErrorCode::IO, "report.json")?;
+    Ok(report)
 }
 
 fn archive(setup: &Setup, trained: &Trained, metrics: Vec<u8>) -> Result<ModelArchive, Failure> {

@@ -33,7 +33,7 @@ impl CommandLine for Simulations {
 }
 
 /// The program: this command line, or a party's where the first argument is `as`.
-pub fn main(arguments: impl Iterator<Item = OsString> + Clone) -> ExitCode {
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match act_as_party(arguments) {
         Some(exit) => exit,
         None => tributary_console::run(program),
