@@ -4,8 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -61,8 +61,18 @@ impl<'a> Federation<'a> {
         copy(&installation.template(), folder.path());
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
-        let host = format!("127.{}.{}.{}", 1 + process % 250, process / 250 % 250, number % 250 + 1);
-        Self { installation, folder, host, deadline: Instant::now() + TEST_TIME }
+        let host = format!(
+            "127.{}.{}.{}",
+            1 + process % 250,
+            process / 250 % 250,
+            number % 250 + 1
+        );
+        Self {
+            installation,
+            folder,
+            host,
+            deadline: Instant::now() + TEST_TIME,
+        }
     }
 
     /// A path in the federation's folder.
@@ -129,10 +139,17 @@ impl<'a> Federation<'a> {
     /// Waits until an agent says that it can be reached.
     pub fn ready(&self, party: &str, mut process: Process) -> Serving {
         let ready = process.wait_for(&["\"listening\""]);
-        let ready: Value = serde_json::from_str(&ready).expect("what an agent says when it is ready");
+        let ready: Value =
+            serde_json::from_str(&ready).expect("what an agent says when it is ready");
         assert_eq!(ready["data"]["party"], party);
-        let address = ready["data"]["listening"].as_str().map(|address| address.parse().expect("an address"));
-        Serving { party: party.to_owned(), address, process }
+        let address = ready["data"]["listening"]
+            .as_str()
+            .map(|address| address.parse().expect("an address"));
+        Serving {
+            party: party.to_owned(),
+            address,
+            process,
+        }
     }
 
     /// Starts every agent.
@@ -152,7 +169,10 @@ impl<'a> Federation<'a> {
     /// The same with agents as `NAME=ADDR`.
     pub fn train_at(&'a self, agents: &[String]) -> Line<'a> {
         let mut line = self
-            .unlocked(CONSUMER, &["aggregator", "train", "--contract", "1", "--threads", "1"])
+            .unlocked(
+                CONSUMER,
+                &["aggregator", "train", "--contract", "1", "--threads", "1"],
+            )
             .words(&["--wait", "30", "--patience", "60"])
             .aloud();
         for agent in agents {
@@ -163,7 +183,10 @@ impl<'a> Federation<'a> {
 
     /// A file of a run's folder.
     pub fn run_file(&self, contract: u64, run: u32, name: &str) -> PathBuf {
-        self.path(CONSUMER).join("runs").join(format!("{contract}-{run}")).join(name)
+        self.path(CONSUMER)
+            .join("runs")
+            .join(format!("{contract}-{run}"))
+            .join(name)
     }
 
     /// `report.json` of a run.
@@ -176,14 +199,24 @@ impl<'a> Federation<'a> {
     /// The ledger of the first agent, which must not run now.
     pub fn ledger(&self) -> LedgerOnDisk {
         let keeper = PROVIDERS[0];
-        LedgerOnDisk::open(&self.path(keeper).join("ledger"), &keeper.parse().expect("a name"), self.identity(keeper))
+        LedgerOnDisk::open(
+            &self.path(keeper).join("ledger"),
+            &keeper.parse().expect("a name"),
+            self.identity(keeper),
+        )
     }
 
     /// The contract with changes, signed by `signers`, as a file.
-    pub fn contract_signed_by(&self, name: &str, signers: &[&str], change: impl FnOnce(&mut Document)) -> PathBuf {
+    pub fn contract_signed_by(
+        &self,
+        name: &str,
+        signers: &[&str],
+        change: impl FnOnce(&mut Document),
+    ) -> PathBuf {
         let mut document = self.contract().contract().document().clone();
         change(&mut document);
-        let mut signed = SignedContract::write(&document, &self.identity(signers[0])).expect("a contract that makes sense");
+        let mut signed = SignedContract::write(&document, &self.identity(signers[0]))
+            .expect("a contract that makes sense");
         for signer in &signers[1..] {
             signed.sign(&self.identity(signer));
         }
@@ -200,21 +233,36 @@ impl<'a> Federation<'a> {
         let digest = signed.contract().digest().to_string();
         let file = format!("{}.dsse", digest.trim_start_matches("sha256:"));
         for party in PROVIDERS {
-            fs::write(self.path(party).join("contracts").join(&file), &bytes).expect("a contract in a book");
+            fs::write(self.path(party).join("contracts").join(&file), &bytes)
+                .expect("a contract in a book");
         }
         path
     }
 
     /// Registers a contract with the agent that keeps the ledger, and gives its number.
     pub fn register(&'a self, contract: &Path, keeper: &Serving) -> u64 {
-        self.try_register(contract, keeper).data()["number"].as_u64().expect("a number")
+        self.try_register(contract, keeper).data()["number"]
+            .as_u64()
+            .expect("a number")
     }
 
     /// The same, where a refusal is expected.
     pub fn try_register(&'a self, contract: &Path, keeper: &Serving) -> Ended {
         let contract = contract.display().to_string();
         let ledger = keeper.address.expect("an agent that listens").to_string();
-        self.unlocked(CONSUMER, &["aggregator", "contract", "register", "--contract", &contract, "--ledger", &ledger]).run()
+        self.unlocked(
+            CONSUMER,
+            &[
+                "aggregator",
+                "contract",
+                "register",
+                "--contract",
+                &contract,
+                "--ledger",
+                &ledger,
+            ],
+        )
+        .run()
     }
 
     /// What the party's folder says about it.
@@ -229,7 +277,11 @@ impl Serving {
     /// # Panics
     /// Where it only dials.
     pub fn named(&self) -> String {
-        format!("{}={}", self.party, self.address.expect("an agent that listens"))
+        format!(
+            "{}={}",
+            self.party,
+            self.address.expect("an agent that listens")
+        )
     }
 
     /// Its address, as it is given to `--listen`.
@@ -305,7 +357,9 @@ impl Line<'_> {
     pub fn start(self) -> Process {
         let mut command = Command::new(&self.program);
         clean_environment(&mut command);
-        command.args(&self.words).current_dir(self.federation.folder.path());
+        command
+            .args(&self.words)
+            .current_dir(self.federation.folder.path());
         if self.json {
             command.arg("--json");
         }
@@ -326,7 +380,8 @@ fn copy(from: &Path, to: &Path) {
         let target = to.join(entry.file_name());
         if entry.file_type().expect("a kind of file").is_dir() {
             fs::create_dir_all(&target).expect("a folder");
-            fs::set_permissions(&target, entry.metadata().expect("metadata").permissions()).expect("permissions");
+            fs::set_permissions(&target, entry.metadata().expect("metadata").permissions())
+                .expect("permissions");
             copy(&entry.path(), &target);
         } else {
             fs::copy(entry.path(), &target).expect("a copy");

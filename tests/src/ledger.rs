@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tributary_agent::{EmbeddedLedger, EpsilonLimit, system_clock};
-use tributary_protocol::ledger::{ContractView, Ledger as _, LedgerError, Request, Requester, Response, RunView};
+use tributary_protocol::ledger::{
+    ContractView, Ledger as _, LedgerError, Request, Requester, Response, RunView,
+};
 use tributary_protocol::{Identity, PartyName, Role, RunNumber, SequenceNumber};
 
 /// A ledger that nobody serves at the moment.
@@ -27,10 +29,28 @@ pub struct RunOnLedger {
 
 impl LedgerOnDisk {
     pub(crate) fn open(folder: &Path, keeper: &PartyName, identity: Arc<Identity>) -> Self {
-        let ledger = EmbeddedLedger::open(folder, keeper, identity, system_clock(), Arc::new(EpsilonLimit))
-            .unwrap_or_else(|error| panic!("the ledger in {} does not open: {error}", folder.display()));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        Self { ledger, me: Requester { party: keeper.clone(), role: Role::Provider }, runtime }
+        let ledger = EmbeddedLedger::open(
+            folder,
+            keeper,
+            identity,
+            system_clock(),
+            Arc::new(EpsilonLimit),
+        )
+        .unwrap_or_else(|error| {
+            panic!("the ledger in {} does not open: {error}", folder.display())
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        Self {
+            ledger,
+            me: Requester {
+                party: keeper.clone(),
+                role: Role::Provider,
+            },
+            runtime,
+        }
     }
 
     fn ask(&self, request: Request) -> Result<Response, LedgerError> {
@@ -39,7 +59,9 @@ impl LedgerOnDisk {
 
     /// A contract and what became of it.
     pub fn contract(&self, number: u64) -> ContractView {
-        match self.ask(Request::Show { number: sequence(number) }) {
+        match self.ask(Request::Show {
+            number: sequence(number),
+        }) {
             Ok(Response::Contract(view)) => view,
             other => panic!("expected contract {number}, got {other:?}"),
         }
@@ -47,11 +69,24 @@ impl LedgerOnDisk {
 
     /// A run; `None` where it was never opened.
     pub fn run(&self, contract: u64, run: u32) -> Option<RunOnLedger> {
-        let request = Request::RunState { contract: sequence(contract), run: RunNumber::new(run).expect("a run") };
+        let request = Request::RunState {
+            contract: sequence(contract),
+            run: RunNumber::new(run).expect("a run"),
+        };
         match self.ask(request) {
             Ok(Response::Run(view)) => Some(RunOnLedger {
-                leased: view.datasets.iter().map(|dataset| dataset.leased).max().unwrap_or_default(),
-                settled: view.datasets.iter().map(|dataset| dataset.settled).min().unwrap_or_default(),
+                leased: view
+                    .datasets
+                    .iter()
+                    .map(|dataset| dataset.leased)
+                    .max()
+                    .unwrap_or_default(),
+                settled: view
+                    .datasets
+                    .iter()
+                    .map(|dataset| dataset.settled)
+                    .min()
+                    .unwrap_or_default(),
                 view,
             }),
             Err(LedgerError::Refused(_)) => None,

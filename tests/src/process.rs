@@ -65,7 +65,15 @@ impl Process {
         let (out, err) = (child.stdout.take(), child.stderr.take());
         listen(out.expect("stdout is piped"), sender.clone(), Line::Out);
         listen(err.expect("stderr is piped"), sender, Line::Err);
-        Self { what, child, lines, streams: 2, out: String::new(), err: String::new(), deadline }
+        Self {
+            what,
+            child,
+            lines,
+            streams: 2,
+            out: String::new(),
+            err: String::new(),
+            deadline,
+        }
     }
 
     /// The first line, from now on, of either stream that contains all of `parts`.
@@ -77,7 +85,11 @@ impl Process {
             match self.next_line() {
                 Some(line) if parts.iter().all(|part| line.contains(part)) => return line,
                 Some(_) => {}
-                None => panic!("{} ended before it said {parts:?}\n{}", self.what, self.said()),
+                None => panic!(
+                    "{} ended before it said {parts:?}\n{}",
+                    self.what,
+                    self.said()
+                ),
             }
         }
     }
@@ -111,8 +123,12 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, signal).unwrap_or_else(|error| panic!("{} cannot be signalled: {error}", self.what));
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a process id");
+        kill_process(pid, signal)
+            .unwrap_or_else(|error| panic!("{} cannot be signalled: {error}", self.what));
     }
 
     fn next_line(&mut self) -> Option<String> {
@@ -129,7 +145,11 @@ impl Process {
                 }
                 Ok(Line::End) => self.streams -= 1,
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("the test's time is up, waiting for {}\n{}", self.what, self.said())
+                    panic!(
+                        "the test's time is up, waiting for {}\n{}",
+                        self.what,
+                        self.said()
+                    )
                 }
                 Err(RecvTimeoutError::Disconnected) => self.streams = 0,
             }
@@ -156,7 +176,10 @@ fn listen(stream: impl Read + Send + 'static, lines: Sender<Line>, wrap: fn(Stri
         loop {
             let mut line = Vec::new();
             match reader.read_until(b'\n', &mut line) {
-                Ok(1..) if lines.send(wrap(String::from_utf8_lossy(&line).into_owned())).is_ok() => {}
+                Ok(1..)
+                    if lines
+                        .send(wrap(String::from_utf8_lossy(&line).into_owned()))
+                        .is_ok() => {}
                 _ => break,
             }
         }
@@ -180,41 +203,77 @@ impl Ended {
 
     /// Expects exit code 0.
     pub fn well(&self) -> &Self {
-        assert_eq!(self.code, Some(0), "{} did not end well\n{self:#?}", self.what);
+        assert_eq!(
+            self.code,
+            Some(0),
+            "{} did not end well\n{self:#?}",
+            self.what
+        );
         self
     }
 
     /// Expects death by SIGKILL.
     pub fn killed(&self) -> &Self {
-        assert_eq!(self.signal, Some(Signal::KILL.as_raw()), "{} was not killed\n{self:#?}", self.what);
+        assert_eq!(
+            self.signal,
+            Some(Signal::KILL.as_raw()),
+            "{} was not killed\n{self:#?}",
+            self.what
+        );
         self
     }
 
     /// Expects a refusal with this exit code and error code, whose message or hint contains all of `parts`.
     pub fn refused(&self, exit: i32, code: &str, parts: &[&str]) -> Refused {
         let refused = self.refusal();
-        assert_eq!((refused.exit, refused.code.as_str()), (exit, code), "{} was refused otherwise\n{self:#?}", self.what);
+        assert_eq!(
+            (refused.exit, refused.code.as_str()),
+            (exit, code),
+            "{} was refused otherwise\n{self:#?}",
+            self.what
+        );
         for part in parts {
-            assert!(refused.text.contains(part), "expected {part:?} in the refusal of {}\n{self:#?}", self.what);
+            assert!(
+                refused.text.contains(part),
+                "expected {part:?} in the refusal of {}\n{self:#?}",
+                self.what
+            );
         }
         refused
     }
 
     fn refusal(&self) -> Refused {
-        let exit = self.code.unwrap_or_else(|| panic!("{} was ended by a signal\n{self:#?}", self.what));
+        let exit = self
+            .code
+            .unwrap_or_else(|| panic!("{} was ended by a signal\n{self:#?}", self.what));
         assert_ne!(exit, 0, "{} was not refused\n{self:#?}", self.what);
         if let Ok(value) = serde_json::from_str::<Value>(self.stdout.trim()) {
             let error = &value["error"];
             let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
             assert_eq!(error["exit"], exit, "{self:#?}");
-            return Refused { exit, code: text("code"), text: format!("{}\n{}", text("message"), text("hint")) };
+            return Refused {
+                exit,
+                code: text("code"),
+                text: format!("{}\n{}", text("message"), text("hint")),
+            };
         }
-        let error = self.stderr.rfind("error: ").map(|start| &self.stderr[start..]);
+        let error = self
+            .stderr
+            .rfind("error: ")
+            .map(|start| &self.stderr[start..]);
         let error = error.unwrap_or_else(|| panic!("{} told no error\n{self:#?}", self.what));
         let code = error
             .lines()
-            .find_map(|line| line.trim().strip_prefix("code: ")?.strip_suffix(&format!(" (exit {exit})")))
+            .find_map(|line| {
+                line.trim()
+                    .strip_prefix("code: ")?
+                    .strip_suffix(&format!(" (exit {exit})"))
+            })
             .unwrap_or_else(|| panic!("{} told no code of exit {exit}\n{self:#?}", self.what));
-        Refused { exit, code: code.to_owned(), text: error.to_owned() }
+        Refused {
+            exit,
+            code: code.to_owned(),
+            text: error.to_owned(),
+        }
     }
 }

@@ -46,22 +46,32 @@ impl Installation {
         for program in ["agent", "aggregator", "attest", "simulations"] {
             symlink(parties, folder.join("bin").join(program)).expect("a link to the programs");
         }
-        let founding = Founding { folder: folder.clone(), deadline: Instant::now() + FOUNDING_TIME };
+        let founding = Founding {
+            folder: folder.clone(),
+            deadline: Instant::now() + FOUNDING_TIME,
+        };
         founding.make();
         let home = |party: &str| folder.join("template").join(party);
-        let passphrase = |party: &str| Passphrase::read(&folder.join("template/passphrases").join(party));
+        let passphrase =
+            |party: &str| Passphrase::read(&folder.join("template/passphrases").join(party));
         let identities = PROVIDERS
             .into_iter()
             .chain([CONSUMER])
             .map(|party| {
                 let opened = PartyFolder::open(&home(party)).expect("a party's folder");
-                let identity = opened.identity(&passphrase(party).expect("a passphrase")).expect("a private key");
+                let identity = opened
+                    .identity(&passphrase(party).expect("a passphrase"))
+                    .expect("a private key");
                 (party, Arc::new(identity))
             })
             .collect();
         let contract = fs::read(folder.join("template/contract.dsse")).expect("the contract");
         let contract = SignedContract::from_json(&contract).expect("a contract");
-        Self { folder, identities, contract }
+        Self {
+            folder,
+            identities,
+            contract,
+        }
     }
 
     pub(crate) fn bin(&self) -> PathBuf {
@@ -105,21 +115,43 @@ impl Founding {
         for folder in ["template/passphrases", "template/data"] {
             fs::create_dir_all(self.folder.join(folder)).expect("a folder for tests");
         }
-        self.command(&["attest", "simulated", "new-root", "--out", "simulated-root"]).well();
-        self.command(&["attest", "simulated", "new-root", "--out", "other-root"]).well();
+        self.command(&["attest", "simulated", "new-root", "--out", "simulated-root"])
+            .well();
+        self.command(&["attest", "simulated", "new-root", "--out", "other-root"])
+            .well();
         self.init("aggregator", CONSUMER);
         let mut offers = Vec::new();
         for (index, party) in PROVIDERS.into_iter().enumerate() {
             self.init("agent", party);
-            let (images, labels) = self.digits(party, IMAGES_OF_A_PROVIDER, index * IMAGES_OF_A_PROVIDER);
-            let import = ["agent", "dataset", "import", "digits", "--format", "idx", "--images", &images, "--labels", &labels];
+            let (images, labels) =
+                self.digits(party, IMAGES_OF_A_PROVIDER, index * IMAGES_OF_A_PROVIDER);
+            let import = [
+                "agent", "dataset", "import", "digits", "--format", "idx", "--images", &images,
+                "--labels", &labels,
+            ];
             self.unlocked(&import, party);
             let offer = format!("{party}.offer.json");
-            self.unlocked(&["agent", "dataset", "offer", "digits", "--out", &offer], party);
+            self.unlocked(
+                &["agent", "dataset", "offer", "digits", "--out", &offer],
+                party,
+            );
             offers.push(offer);
         }
-        self.digits("validation", VALIDATION_IMAGES, PROVIDERS.len() * IMAGES_OF_A_PROVIDER);
-        let model = ["aggregator", "model", "new", "mnist-cnn", "--seed", "1", "--out", "initial.onnx"];
+        self.digits(
+            "validation",
+            VALIDATION_IMAGES,
+            PROVIDERS.len() * IMAGES_OF_A_PROVIDER,
+        );
+        let model = [
+            "aggregator",
+            "model",
+            "new",
+            "mnist-cnn",
+            "--seed",
+            "1",
+            "--out",
+            "initial.onnx",
+        ];
         self.command(&model).data();
         self.write_contract(&offers);
         for party in PROVIDERS {
@@ -129,18 +161,58 @@ impl Founding {
     }
 
     fn init(&self, program: &str, party: &str) {
-        fs::write(self.folder.join("template/passphrases").join(party), format!("passphrase of {party}\n"))
-            .expect("a passphrase");
-        self.unlocked(&[program, "init", "--party", party, "--simulated", "simulated-root"], party);
+        fs::write(
+            self.folder.join("template/passphrases").join(party),
+            format!("passphrase of {party}\n"),
+        )
+        .expect("a passphrase");
+        self.unlocked(
+            &[
+                program,
+                "init",
+                "--party",
+                party,
+                "--simulated",
+                "simulated-root",
+            ],
+            party,
+        );
     }
 
     fn write_contract(&self, offers: &[String]) {
         let steps = STEPS.to_string();
         let program = self.folder.join("bin/agent").display().to_string();
-        let mut new = vec!["aggregator", "contract", "new", "--recipe", "mnist", "--model", "initial.onnx"];
-        new.extend(["--purpose", "Reading drawn digits", "--epsilon", "20", "--sampling-rate", "0.05"]);
-        new.extend(["--steps", &steps, "--simulated-root", "simulated-root/root.pub"]);
-        new.extend(["--aggregator-program", &program, "--agent-program", &program, "--out", "contract.dsse"]);
+        let mut new = vec![
+            "aggregator",
+            "contract",
+            "new",
+            "--recipe",
+            "mnist",
+            "--model",
+            "initial.onnx",
+        ];
+        new.extend([
+            "--purpose",
+            "Reading drawn digits",
+            "--epsilon",
+            "20",
+            "--sampling-rate",
+            "0.05",
+        ]);
+        new.extend([
+            "--steps",
+            &steps,
+            "--simulated-root",
+            "simulated-root/root.pub",
+        ]);
+        new.extend([
+            "--aggregator-program",
+            &program,
+            "--agent-program",
+            &program,
+            "--out",
+            "contract.dsse",
+        ]);
         for offer in offers {
             new.extend(["--offer", offer]);
         }
@@ -149,10 +221,23 @@ impl Founding {
 
     fn register(&self) {
         let keeper = PROVIDERS[0];
-        let mut serving = self.start(&self.with_keys(&["agent", "serve", "--listen", "127.0.0.1:0"], keeper));
-        let ready: Value = serde_json::from_str(&serving.wait_for(&["listening"])).expect("what an agent says when it is ready");
-        let address = ready["data"]["listening"].as_str().expect("an address").to_owned();
-        let register = ["aggregator", "contract", "register", "--contract", "contract.dsse", "--ledger", &address];
+        let mut serving =
+            self.start(&self.with_keys(&["agent", "serve", "--listen", "127.0.0.1:0"], keeper));
+        let ready: Value = serde_json::from_str(&serving.wait_for(&["listening"]))
+            .expect("what an agent says when it is ready");
+        let address = ready["data"]["listening"]
+            .as_str()
+            .expect("an address")
+            .to_owned();
+        let register = [
+            "aggregator",
+            "contract",
+            "register",
+            "--contract",
+            "contract.dsse",
+            "--ledger",
+            &address,
+        ];
         assert_eq!(self.unlocked(&register, CONSUMER)["number"], 1);
         serving.stop();
     }
@@ -160,11 +245,22 @@ impl Founding {
     /// Draws a set and gives the names of its two files.
     fn digits(&self, name: &str, count: usize, first: usize) -> (String, String) {
         let digits = Digits::draw(7, count, first as u64);
-        let (images, labels) = (format!("data/{name}-images.idx"), format!("data/{name}-labels.idx"));
+        let (images, labels) = (
+            format!("data/{name}-images.idx"),
+            format!("data/{name}-labels.idx"),
+        );
         let side = SIDE as u32;
         let template = self.folder.join("template");
-        write_idx_images(&template.join(&images), side, side, &digits.images, IdxEncoding::Plain).expect("images");
-        write_idx_labels(&template.join(&labels), &digits.labels, IdxEncoding::Plain).expect("labels");
+        write_idx_images(
+            &template.join(&images),
+            side,
+            side,
+            &digits.images,
+            IdxEncoding::Plain,
+        )
+        .expect("images");
+        write_idx_labels(&template.join(&labels), &digits.labels, IdxEncoding::Plain)
+            .expect("labels");
         (images, labels)
     }
 
@@ -175,7 +271,10 @@ impl Founding {
     fn with_keys<'a>(&self, words: &[&'a str], party: &'a str) -> Vec<String> {
         let mut words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
         words.extend(["--home".to_owned(), party.to_owned()]);
-        words.extend(["--passphrase-file".to_owned(), format!("passphrases/{party}")]);
+        words.extend([
+            "--passphrase-file".to_owned(),
+            format!("passphrases/{party}"),
+        ]);
         words
     }
 
@@ -186,7 +285,10 @@ impl Founding {
     fn start(&self, words: &[impl AsRef<str>]) -> Process {
         let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
         let mut command = Command::new(self.folder.join("bin").join(words[0]));
-        command.args(&words[1..]).arg("--json").current_dir(self.folder.join("template"));
+        command
+            .args(&words[1..])
+            .arg("--json")
+            .current_dir(self.folder.join("template"));
         clean_environment(&mut command);
         Process::start(command, words.join(" "), self.deadline)
     }
@@ -195,7 +297,10 @@ impl Founding {
 /// Settings of whoever runs the tests are not meant for the parties.
 pub(crate) fn clean_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("TRIBUTARY_")) {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("TRIBUTARY_"))
+        {
             command.env_remove(&name);
         }
     }

@@ -13,10 +13,19 @@ fn an_agent_that_is_not_there_at_the_start_costs_nothing() {
 
     let refused = federation.train_at(&agents).words(&["--wait", "1"]).run();
     refused.refused(3, "peer-absent", &[PROVIDERS[1], &address, "agent serve"]);
-    assert!(refused.stderr.contains(&format!("waiting for agent {}", PROVIDERS[1])), "{}", refused.stderr);
+    assert!(
+        refused
+            .stderr
+            .contains(&format!("waiting for agent {}", PROVIDERS[1])),
+        "{}",
+        refused.stderr
+    );
     let keeper_address = keeper.listen();
     stop(vec![keeper]);
-    assert!(federation.ledger().run(1, 1).is_none(), "no run was opened, nothing leased");
+    assert!(
+        federation.ledger().run(1, 1).is_none(),
+        "no run was opened, nothing leased"
+    );
 
     let keeper = restarted(&federation, PROVIDERS[0], &keeper_address, None);
     let late = federation.agent_at(PROVIDERS[1], &address, Some(&keeper), |line| line);
@@ -30,7 +39,9 @@ fn an_agent_that_comes_late_is_waited_for() {
     let federation = federation();
     let keeper = federation.agent(PROVIDERS[0], None);
     let address = free_address(&federation);
-    let mut training = federation.train_at(&[keeper.named(), format!("{}={address}", PROVIDERS[1])]).start();
+    let mut training = federation
+        .train_at(&[keeper.named(), format!("{}={address}", PROVIDERS[1])])
+        .start();
     training.wait_for(&["waiting for agent", PROVIDERS[1], "at most"]);
     let late = federation.agent_at(PROVIDERS[1], &address, Some(&keeper), |line| line);
     trained(training);
@@ -45,7 +56,11 @@ fn an_agent_at_anothers_address_is_told_from_it() {
         format!("{}={}", PROVIDERS[0], agents[1].listen()),
         format!("{}={}", PROVIDERS[1], agents[0].listen()),
     ];
-    federation.train_at(&swapped).run().refused(10, "party-refused", &[PROVIDERS[0], PROVIDERS[1], "--agent"]);
+    federation.train_at(&swapped).run().refused(
+        10,
+        "party-refused",
+        &[PROVIDERS[0], PROVIDERS[1], "--agent"],
+    );
     stop(agents);
     assert!(federation.ledger().run(1, 1).is_none());
 }
@@ -77,7 +92,11 @@ fn dies_and_returns(party: &str, point: &str, pass: u64) {
     for name in PROVIDERS {
         let any = federation.any_port();
         agents.push(federation.agent_at(name, &any, agents.first(), |line| {
-            if name == party { line.dies_at(point, pass) } else { line }
+            if name == party {
+                line.dies_at(point, pass)
+            } else {
+                line
+            }
         }));
     }
     let mut training = federation.train(&agents.iter().collect::<Vec<_>>()).start();
@@ -86,7 +105,12 @@ fn dies_and_returns(party: &str, point: &str, pass: u64) {
     let address = dead.listen();
     dead.process.end().killed();
     training.wait_for(&["waiting for agent", party, "at most"]);
-    let back = restarted(&federation, party, &address, if index == 0 { None } else { agents.first() });
+    let back = restarted(
+        &federation,
+        party,
+        &address,
+        if index == 0 { None } else { agents.first() },
+    );
     agents.insert(index, back);
     let ended = training.end();
     ended.well();
@@ -95,7 +119,13 @@ fn dies_and_returns(party: &str, point: &str, pass: u64) {
     let steps = number(&report, "/steps");
     assert!(steps >= 1.0 && steps <= STEPS as f64, "{report:#}");
     if steps < STEPS as f64 {
-        assert!(ended.stderr.contains(&format!("trained {steps} of {STEPS} steps")), "{}", ended.stderr);
+        assert!(
+            ended
+                .stderr
+                .contains(&format!("trained {steps} of {STEPS} steps")),
+            "{}",
+            ended.stderr
+        );
     }
     stop(agents);
     let ledger = federation.ledger();
@@ -104,7 +134,16 @@ fn dies_and_returns(party: &str, point: &str, pass: u64) {
     for spending in ledger.contract(1).leased {
         assert!(spending.steps <= STEPS, "{spending:?}");
     }
-    let verify = ["aggregator", "unseal", "--contract", "1", "--run", "1", "--out", "model"];
+    let verify = [
+        "aggregator",
+        "unseal",
+        "--contract",
+        "1",
+        "--run",
+        "1",
+        "--out",
+        "model",
+    ];
     federation.unlocked(CONSUMER, &verify).run().data();
 }
 
@@ -113,9 +152,14 @@ fn an_agent_that_stays_away_ends_the_run_which_can_be_resumed() {
     let federation = federation();
     let keeper = federation.agent(PROVIDERS[0], None);
     let any = federation.any_port();
-    let other = federation.agent_at(PROVIDERS[1], &any, Some(&keeper), |line| line.dies_at("durable::rename", 11));
+    let other = federation.agent_at(PROVIDERS[1], &any, Some(&keeper), |line| {
+        line.dies_at("durable::rename", 11)
+    });
     let agents = [keeper.named(), other.named()];
-    let refused = federation.train_at(&agents).words(&["--patience", "1"]).run();
+    let refused = federation
+        .train_at(&agents)
+        .words(&["--patience", "1"])
+        .run();
     refused.refused(3, "peer-absent", &[PROVIDERS[1], "--resume"]);
     let address = other.listen();
     other.process.end().killed();

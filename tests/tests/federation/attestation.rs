@@ -11,8 +11,14 @@ fn an_agent_that_runs_another_program_gets_no_aggregator() {
     let other = other_program(&federation, "agent");
     let keeper = federation.agent(PROVIDERS[0], None);
     let any = federation.any_port();
-    let changed = federation.agent_at(PROVIDERS[1], &any, Some(&keeper), |line| line.program(&other));
-    let expected = Measurement::of_file(std::path::Path::new(env!("CARGO_BIN_EXE_tributary-parties"))).unwrap().to_string();
+    let changed = federation.agent_at(PROVIDERS[1], &any, Some(&keeper), |line| {
+        line.program(&other)
+    });
+    let expected = Measurement::of_file(std::path::Path::new(env!(
+        "CARGO_BIN_EXE_tributary-parties"
+    )))
+    .unwrap()
+    .to_string();
     let got = Measurement::of_file(&other).unwrap().to_string();
     let refused = federation.train(&[&keeper, &changed]).run();
     refused.refused(10, "measurement-refused", &[PROVIDERS[1], &expected, &got]);
@@ -25,7 +31,10 @@ fn an_aggregator_that_runs_another_program_gets_no_record() {
     let federation = federation();
     let other = other_program(&federation, "aggregator");
     let agents = federation.agents();
-    let refused = federation.train(&[&agents[0], &agents[1]]).program(&other).run();
+    let refused = federation
+        .train(&[&agents[0], &agents[1]])
+        .program(&other)
+        .run();
     refused.refused(10, "refused-by-peer", &["measurement"]);
     stop(agents);
     assert!(federation.ledger().run(1, 1).is_none());
@@ -36,8 +45,21 @@ fn a_platform_that_another_root_certified_is_refused() {
     let federation = federation();
     let platform = federation.path(PROVIDERS[1]).join("platform");
     std::fs::remove_file(&platform).unwrap();
-    let certify = ["attest", "simulated", "new-platform", "--root", "other-root", "--name", "tdp-2", "--out"];
-    federation.line(&certify).words(&[&platform.display().to_string()]).run().data();
+    let certify = [
+        "attest",
+        "simulated",
+        "new-platform",
+        "--root",
+        "other-root",
+        "--name",
+        "tdp-2",
+        "--out",
+    ];
+    federation
+        .line(&certify)
+        .words(&[&platform.display().to_string()])
+        .run()
+        .data();
     let agents = federation.agents();
     let refused = federation.train(&[&agents[0], &agents[1]]).run();
     refused.refused(10, "attestation-refused", &[PROVIDERS[1], "root"]);
@@ -50,10 +72,26 @@ fn an_aggregators_platform_that_another_root_certified_is_refused() {
     let federation = federation();
     let platform = federation.path(CONSUMER).join("platform");
     std::fs::remove_file(&platform).unwrap();
-    let certify = ["attest", "simulated", "new-platform", "--root", "other-root", "--name", "tdc", "--out"];
-    federation.line(&certify).words(&[&platform.display().to_string()]).run().data();
+    let certify = [
+        "attest",
+        "simulated",
+        "new-platform",
+        "--root",
+        "other-root",
+        "--name",
+        "tdc",
+        "--out",
+    ];
+    federation
+        .line(&certify)
+        .words(&[&platform.display().to_string()])
+        .run()
+        .data();
     let agents = federation.agents();
-    federation.train(&[&agents[0], &agents[1]]).run().refused(10, "refused-by-peer", &["root"]);
+    federation
+        .train(&[&agents[0], &agents[1]])
+        .run()
+        .refused(10, "refused-by-peer", &["root"]);
     stop(agents);
     assert!(federation.ledger().run(1, 1).is_none());
 }
@@ -70,7 +108,9 @@ fn simulated_evidence_is_refused_where_the_contract_does_not_name_it() {
     let train = federation
         .unlocked(CONSUMER, &["aggregator", "train", "--contract", &seq])
         .words(&["--agent", &agents[0].named(), "--agent", &agents[1].named()]);
-    train.run().refused(10, "simulated-refused", &["simulated", "sev-snp"]);
+    train
+        .run()
+        .refused(10, "simulated-refused", &["simulated", "sev-snp"]);
     stop(agents);
     assert!(federation.ledger().run(2, 1).is_none());
 }
@@ -79,7 +119,8 @@ fn simulated_evidence_is_refused_where_the_contract_does_not_name_it() {
 fn a_chip_that_the_contract_does_not_name_is_refused() {
     let federation = federation();
     let contract = federation.agreed("pinned.dsse", |document| {
-        document.attestation.agents.chip_ids = Criterion::Stated(vec!["07".repeat(32).parse().unwrap()]);
+        document.attestation.agents.chip_ids =
+            Criterion::Stated(vec!["07".repeat(32).parse().unwrap()]);
     });
     let agents = federation.agents();
     let seq = federation.register(&contract, &agents[0]).to_string();
@@ -94,6 +135,10 @@ fn a_chip_that_the_contract_does_not_name_is_refused() {
 fn a_home_without_a_platform_cannot_attest() {
     let federation = federation();
     std::fs::remove_file(federation.path(PROVIDERS[0]).join("platform")).unwrap();
-    let serve = federation.serve(PROVIDERS[0]).words(&["--listen", &federation.any_port()]);
-    serve.run().refused(10, "attestation-missing", &["--simulated"]);
+    let serve = federation
+        .serve(PROVIDERS[0])
+        .words(&["--listen", &federation.any_port()]);
+    serve
+        .run()
+        .refused(10, "attestation-missing", &["--simulated"]);
 }

@@ -11,10 +11,20 @@ const RUNNER: &str = "runner";
 
 fn with_runner(federation: &Federation<'_>) {
     fs::write(federation.path("passphrases").join(RUNNER), "passphrase\n").unwrap();
-    let init = ["aggregator", "init", "--party", CONSUMER, "--simulated", "simulated-root"];
+    let init = [
+        "aggregator",
+        "init",
+        "--party",
+        CONSUMER,
+        "--simulated",
+        "simulated-root",
+    ];
     federation.unlocked(RUNNER, &init).run().data();
     for folder in ["contracts/1", "models"] {
-        let (from, to) = (federation.path(CONSUMER).join(folder), federation.path(RUNNER).join(folder));
+        let (from, to) = (
+            federation.path(CONSUMER).join(folder),
+            federation.path(RUNNER).join(folder),
+        );
         fs::create_dir_all(&to).unwrap();
         for entry in fs::read_dir(from).unwrap() {
             let entry = entry.unwrap();
@@ -24,7 +34,20 @@ fn with_runner(federation: &Federation<'_>) {
 }
 
 fn authorise(federation: &Federation<'_>, contract: &str, run: &str, expires: &str, out: &str) {
-    let authorise = ["aggregator", "authorise", "--contract", contract, "--run", run, "--expires", expires, "--runner", RUNNER, "--out", out];
+    let authorise = [
+        "aggregator",
+        "authorise",
+        "--contract",
+        contract,
+        "--run",
+        run,
+        "--expires",
+        expires,
+        "--runner",
+        RUNNER,
+        "--out",
+        out,
+    ];
     federation.unlocked(CONSUMER, &authorise).run().data();
 }
 
@@ -34,7 +57,16 @@ fn a_runner_with_the_consumers_authorisation_trains_and_only_the_consumer_opens_
     with_runner(&federation);
     authorise(&federation, "1", "1", "1h", "run-1.dsse");
     let agents = federation.agents();
-    let train = ["aggregator", "train", "--contract", "1", "--threads", "1", "--authorisation", "run-1.dsse"];
+    let train = [
+        "aggregator",
+        "train",
+        "--contract",
+        "1",
+        "--threads",
+        "1",
+        "--authorisation",
+        "run-1.dsse",
+    ];
     let mut line = federation.unlocked(RUNNER, &train);
     for agent in &agents {
         line = line.words(&["--agent", &agent.named()]);
@@ -42,9 +74,24 @@ fn a_runner_with_the_consumers_authorisation_trains_and_only_the_consumer_opens_
     trained(line.start());
     stop(agents);
 
-    let sealed = federation.path(RUNNER).join("runs/1-1/model.sealed").display().to_string();
-    let unseal = ["aggregator", "unseal", &sealed, "--contract", "1", "--out", "model"];
-    federation.unlocked(RUNNER, &unseal).run().refused(1, "sealed-wrong-key", &["--home"]);
+    let sealed = federation
+        .path(RUNNER)
+        .join("runs/1-1/model.sealed")
+        .display()
+        .to_string();
+    let unseal = [
+        "aggregator",
+        "unseal",
+        &sealed,
+        "--contract",
+        "1",
+        "--out",
+        "model",
+    ];
+    federation
+        .unlocked(RUNNER, &unseal)
+        .run()
+        .refused(1, "sealed-wrong-key", &["--home"]);
     assert!(!federation.path("model").exists());
     federation.unlocked(CONSUMER, &unseal).run().data();
 }
@@ -57,7 +104,11 @@ fn a_runner_without_an_authorisation_starts_nothing() {
     let train = federation
         .unlocked(RUNNER, &["aggregator", "train", "--contract", "1"])
         .words(&["--agent", &agents[0].named(), "--agent", &agents[1].named()]);
-    train.run().refused(11, "authorisation-refused", &["--authorisation", "authorise"]);
+    train.run().refused(
+        11,
+        "authorisation-refused",
+        &["--authorisation", "authorise"],
+    );
     stop(agents);
     assert!(federation.ledger().run(1, 1).is_none());
 }
@@ -72,11 +123,34 @@ fn an_authorisation_that_is_over_or_for_something_else_starts_nothing() {
     let runner = federation.party(RUNNER).key().to_string();
     authorise(&federation, "1", "1", "1s", "over.dsse");
     authorise(&federation, "2", "1", "1h", "other-contract.dsse");
-    let for_itself = ["aggregator", "authorise", "--contract", "1", "--run", "1", "--out", "other-runner.dsse", "--runner", CONSUMER];
+    let for_itself = [
+        "aggregator",
+        "authorise",
+        "--contract",
+        "1",
+        "--run",
+        "1",
+        "--out",
+        "other-runner.dsse",
+        "--runner",
+        CONSUMER,
+    ];
     federation.unlocked(CONSUMER, &for_itself).run().data();
     let train = |authorisation: &str| {
         federation
-            .unlocked(RUNNER, &["aggregator", "train", "--contract", "1", "--authorisation", authorisation, "--wait", "5"])
+            .unlocked(
+                RUNNER,
+                &[
+                    "aggregator",
+                    "train",
+                    "--contract",
+                    "1",
+                    "--authorisation",
+                    authorisation,
+                    "--wait",
+                    "5",
+                ],
+            )
             .words(&["--agent", &agents[0].named(), "--agent", &agents[1].named()])
             .run()
     };
@@ -99,14 +173,27 @@ fn an_authorisation_of_another_run_starts_nothing() {
     });
     let agents = federation.agents();
     assert_eq!(federation.register(&contract, &agents[0]), 2);
-    let (from, to) = (federation.path(CONSUMER).join("contracts/2"), federation.path(RUNNER).join("contracts/2"));
+    let (from, to) = (
+        federation.path(CONSUMER).join("contracts/2"),
+        federation.path(RUNNER).join("contracts/2"),
+    );
     fs::create_dir_all(&to).unwrap();
     for name in ["contract.dsse", "receipt"] {
         fs::copy(from.join(name), to.join(name)).unwrap();
     }
     authorise(&federation, "2", "2", "1h", "run-2.dsse");
     let train = federation
-        .unlocked(RUNNER, &["aggregator", "train", "--contract", "2", "--authorisation", "run-2.dsse"])
+        .unlocked(
+            RUNNER,
+            &[
+                "aggregator",
+                "train",
+                "--contract",
+                "2",
+                "--authorisation",
+                "run-2.dsse",
+            ],
+        )
         .words(&["--agent", &agents[0].named(), "--agent", &agents[1].named()]);
     train.run().refused(11, "authorisation-refused", &["run"]);
     stop(agents);

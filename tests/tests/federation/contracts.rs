@@ -5,14 +5,21 @@ use std::fs;
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 use tributary_protocol::{Digest, Envelope};
-use tributary_tests::{CONSUMER, Federation, PROVIDERS, Serving, STEPS};
+use tributary_tests::{CONSUMER, Federation, PROVIDERS, STEPS, Serving};
 
 use crate::{federation, stop, trained};
 
 /// Trains under a contract of another number than the founded one.
-fn train<'a>(federation: &'a Federation<'a>, seq: u64, agents: &[Serving]) -> tributary_tests::Line<'a> {
+fn train<'a>(
+    federation: &'a Federation<'a>,
+    seq: u64,
+    agents: &[Serving],
+) -> tributary_tests::Line<'a> {
     let seq = seq.to_string();
-    let mut line = federation.unlocked(CONSUMER, &["aggregator", "train", "--contract", &seq, "--threads", "1"]);
+    let mut line = federation.unlocked(
+        CONSUMER,
+        &["aggregator", "train", "--contract", &seq, "--threads", "1"],
+    );
     for agent in agents {
         line = line.words(&["--agent", &agent.named()]);
     }
@@ -23,12 +30,27 @@ fn train<'a>(federation: &'a Federation<'a>, seq: u64, agents: &[Serving]) -> tr
 fn a_contract_without_a_signature_cannot_be_registered() {
     let federation = federation();
     let keeper = federation.agent(PROVIDERS[0], None);
-    let contract = federation.contract_signed_by("unsigned.dsse", &[CONSUMER, PROVIDERS[0]], |document| document.runs = 3);
+    let contract =
+        federation.contract_signed_by("unsigned.dsse", &[CONSUMER, PROVIDERS[0]], |document| {
+            document.runs = 3
+        });
     let bytes = fs::read(&contract).unwrap();
-    let digest = tributary_protocol::SignedContract::from_json(&bytes).unwrap().contract().digest().to_string();
+    let digest = tributary_protocol::SignedContract::from_json(&bytes)
+        .unwrap()
+        .contract()
+        .digest()
+        .to_string();
     let book = federation.path(PROVIDERS[0]).join("contracts");
-    fs::write(book.join(format!("{}.dsse", digest.trim_start_matches("sha256:"))), bytes).unwrap();
-    federation.try_register(&contract, &keeper).refused(11, "contract-unsigned", &[PROVIDERS[1], "agent contract sign"]);
+    fs::write(
+        book.join(format!("{}.dsse", digest.trim_start_matches("sha256:"))),
+        bytes,
+    )
+    .unwrap();
+    federation.try_register(&contract, &keeper).refused(
+        11,
+        "contract-unsigned",
+        &[PROVIDERS[1], "agent contract sign"],
+    );
     stop(vec![keeper]);
 }
 
@@ -44,13 +66,20 @@ fn a_contract_with_an_altered_byte_is_refused_by_everybody() {
     // The signatures stay, over bytes that are no longer there.
     let mut json: Value = serde_json::from_slice(&bytes).unwrap();
     let unsigned = Envelope::unsigned(envelope.payload_type(), altered.into_bytes());
-    json["payload"] = serde_json::from_slice::<Value>(&unsigned.to_json()).unwrap()["payload"].take();
+    json["payload"] =
+        serde_json::from_slice::<Value>(&unsigned.to_json()).unwrap()["payload"].take();
     let path = federation.path("altered.dsse");
     fs::write(&path, serde_json::to_vec(&json).unwrap()).unwrap();
 
-    federation.try_register(&path, &keeper).refused(11, "contract-unsigned", &PROVIDERS);
+    federation
+        .try_register(&path, &keeper)
+        .refused(11, "contract-unsigned", &PROVIDERS);
     let sign = ["agent", "contract", "sign", "altered.dsse"];
-    federation.unlocked(PROVIDERS[1], &sign).run().refused(11, "contract-altered", &[CONSUMER, "nothing was signed"]);
+    federation.unlocked(PROVIDERS[1], &sign).run().refused(
+        11,
+        "contract-altered",
+        &[CONSUMER, "nothing was signed"],
+    );
     stop(vec![keeper]);
 }
 
@@ -62,13 +91,21 @@ fn a_contract_with_an_unknown_field_is_refused() {
     let mut document: Value = serde_json::from_slice(envelope.payload()).unwrap();
     document["privacy"]["surprise"] = 1.into();
     let payload = serde_json::to_vec(&document).unwrap();
-    let signed = Envelope::sign(envelope.payload_type(), payload, &federation.identity(CONSUMER));
+    let signed = Envelope::sign(
+        envelope.payload_type(),
+        payload,
+        &federation.identity(CONSUMER),
+    );
     fs::write(federation.path("surprise.dsse"), signed.to_json()).unwrap();
     for line in [
-        federation.unlocked(PROVIDERS[0], &["agent", "contract", "sign", "surprise.dsse"]),
+        federation.unlocked(
+            PROVIDERS[0],
+            &["agent", "contract", "sign", "surprise.dsse"],
+        ),
         federation.line(&["aggregator", "contract", "validate", "surprise.dsse"]),
     ] {
-        line.run().refused(11, "contract-invalid", &["surprise", "unknown field"]);
+        line.run()
+            .refused(11, "contract-invalid", &["surprise", "unknown field"]);
     }
 }
 
@@ -81,9 +118,14 @@ fn an_expired_contract_starts_nothing() {
         document.validity.not_before = now - TimeDelta::days(2);
         document.validity.not_after = now - TimeDelta::days(1);
     });
-    federation.try_register(&contract, &keeper).refused(11, "contract-expired", &["expired"]);
+    federation
+        .try_register(&contract, &keeper)
+        .refused(11, "contract-expired", &["expired"]);
     let sign = ["agent", "contract", "sign", "expired.dsse"];
-    federation.unlocked(PROVIDERS[1], &sign).run().refused(11, "contract-expired", &["expired"]);
+    federation
+        .unlocked(PROVIDERS[1], &sign)
+        .run()
+        .refused(11, "contract-expired", &["expired"]);
     stop(vec![keeper]);
 }
 
@@ -91,8 +133,12 @@ fn an_expired_contract_starts_nothing() {
 fn a_contract_that_is_not_yet_in_force_starts_nothing() {
     let federation = federation();
     let keeper = federation.agent(PROVIDERS[0], None);
-    let contract = federation.agreed("early.dsse", |document| document.validity.not_before = Utc::now() + TimeDelta::hours(1));
-    federation.try_register(&contract, &keeper).refused(11, "contract-expired", &["begins at"]);
+    let contract = federation.agreed("early.dsse", |document| {
+        document.validity.not_before = Utc::now() + TimeDelta::hours(1)
+    });
+    federation
+        .try_register(&contract, &keeper)
+        .refused(11, "contract-expired", &["begins at"]);
     stop(vec![keeper]);
 }
 
@@ -100,14 +146,23 @@ fn a_contract_that_is_not_yet_in_force_starts_nothing() {
 fn a_contract_number_that_the_home_does_not_know_is_named() {
     let federation = federation();
     let agents = federation.agents();
-    train(&federation, 7, &agents).run().refused(11, "contract-unknown", &["7", "register"]);
+    train(&federation, 7, &agents)
+        .run()
+        .refused(11, "contract-unknown", &["7", "register"]);
     stop(agents);
 }
 
 #[test]
 fn a_contract_that_an_officer_refused_starts_nothing() {
     let federation = federation();
-    let refuse = ["agent", "contract", "refuse", "contract.dsse", "--reason", "no consent for this purpose"];
+    let refuse = [
+        "agent",
+        "contract",
+        "refuse",
+        "contract.dsse",
+        "--reason",
+        "no consent for this purpose",
+    ];
     federation.line(&refuse).home(PROVIDERS[1]).run().data();
     let agents = federation.agents();
     let refused = federation.train(&[&agents[0], &agents[1]]).run();
@@ -128,10 +183,20 @@ fn a_contract_that_an_officer_refuses_during_a_run_ends_it() {
     });
     let agents = federation.agents();
     let seq = federation.register(&contract, &agents[0]);
-    let mut training = train(&federation, seq, &agents).aloud().words(&["--log", "debug"]).start();
+    let mut training = train(&federation, seq, &agents)
+        .aloud()
+        .words(&["--log", "debug"])
+        .start();
     training.wait_for(&["opened on the ledger"]);
     let checkpoint = federation.run_file(seq, 1, "checkpoint-32.sealed");
-    let refuse = ["agent", "contract", "refuse", "long.dsse", "--reason", "a patient withdrew consent"];
+    let refuse = [
+        "agent",
+        "contract",
+        "refuse",
+        "long.dsse",
+        "--reason",
+        "a patient withdrew consent",
+    ];
     federation.line(&refuse).home(PROVIDERS[1]).run().data();
     training.end().refused(14, "revoked", &[PROVIDERS[1]]);
     let _ = checkpoint;
@@ -145,15 +210,43 @@ fn a_party_with_another_key_than_the_contracts_is_refused() {
     let federation = federation();
     // Somebody calls itself tdp-2 and has the contract, and not the key.
     let impostor = "impostor";
-    fs::write(federation.path("passphrases").join(impostor), "passphrase\n").unwrap();
-    let init = ["agent", "init", "--party", PROVIDERS[1], "--simulated", "simulated-root"];
+    fs::write(
+        federation.path("passphrases").join(impostor),
+        "passphrase\n",
+    )
+    .unwrap();
+    let init = [
+        "agent",
+        "init",
+        "--party",
+        PROVIDERS[1],
+        "--simulated",
+        "simulated-root",
+    ];
     federation.unlocked(impostor, &init).run().data();
     for entry in fs::read_dir(federation.path(PROVIDERS[1]).join("contracts")).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), federation.path(impostor).join("contracts").join(entry.file_name())).unwrap();
+        fs::copy(
+            entry.path(),
+            federation
+                .path(impostor)
+                .join("contracts")
+                .join(entry.file_name()),
+        )
+        .unwrap();
     }
     let keeper = federation.agent(PROVIDERS[0], None);
-    let serve = federation.unlocked(impostor, &["agent", "serve", "--listen", &federation.any_port(), "--ledger", &keeper.named()]);
+    let serve = federation.unlocked(
+        impostor,
+        &[
+            "agent",
+            "serve",
+            "--listen",
+            &federation.any_port(),
+            "--ledger",
+            &keeper.named(),
+        ],
+    );
     let serving = federation.ready(PROVIDERS[1], serve.start());
     let refused = federation.train(&[&keeper, &serving]).run();
     refused.refused(11, "contract-mismatch", &[PROVIDERS[1]]);
@@ -169,7 +262,11 @@ fn a_contract_of_another_keeper_is_refused_by_the_ledger() {
     });
     let agents = federation.agents();
     let refused = federation.try_register(&contract, &agents[0]);
-    refused.refused(10, "party-refused", &[PROVIDERS[0], PROVIDERS[1], "--ledger"]);
+    refused.refused(
+        10,
+        "party-refused",
+        &[PROVIDERS[0], PROVIDERS[1], "--ledger"],
+    );
     stop(agents);
 }
 
@@ -181,8 +278,14 @@ fn a_contract_that_describes_other_data_is_not_signed() {
     });
     let contract = contract.display().to_string();
     let sign = ["agent", "contract", "sign", &contract];
-    federation.unlocked(PROVIDERS[1], &sign).run().refused(11, "contract-mismatch", &["digits", "nothing was signed"]);
-    let dear = federation.contract_signed_by("dear.dsse", &[CONSUMER], |document| document.datasets[1].owner = PROVIDERS[1].parse().unwrap());
+    federation.unlocked(PROVIDERS[1], &sign).run().refused(
+        11,
+        "contract-mismatch",
+        &["digits", "nothing was signed"],
+    );
+    let dear = federation.contract_signed_by("dear.dsse", &[CONSUMER], |document| {
+        document.datasets[1].owner = PROVIDERS[1].parse().unwrap()
+    });
     assert!(dear.exists());
 }
 
@@ -192,7 +295,9 @@ fn registering_again_gives_the_same_number() {
     let keeper = federation.agent(PROVIDERS[0], None);
     let contract = federation.path("contract.dsse");
     assert_eq!(federation.register(&contract, &keeper), 1);
-    let second = federation.agreed("second.dsse", |document| document.purpose = "Something else".to_owned());
+    let second = federation.agreed("second.dsse", |document| {
+        document.purpose = "Something else".to_owned()
+    });
     assert_eq!(federation.register(&second, &keeper), 2);
     assert_eq!(federation.register(&contract, &keeper), 1);
     stop(vec![keeper]);
@@ -201,7 +306,9 @@ fn registering_again_gives_the_same_number() {
 #[test]
 fn a_run_under_a_second_contract_leaves_the_first_untouched() {
     let federation = federation();
-    let second = federation.agreed("second.dsse", |document| document.purpose = "Something else".to_owned());
+    let second = federation.agreed("second.dsse", |document| {
+        document.purpose = "Something else".to_owned()
+    });
     let agents = federation.agents();
     let seq = federation.register(&second, &agents[0]);
     trained(train(&federation, seq, &agents).start());
@@ -209,6 +316,12 @@ fn a_run_under_a_second_contract_leaves_the_first_untouched() {
     stop(agents);
     let ledger = federation.ledger();
     for number in [1, seq] {
-        assert!(ledger.contract(number).leased.iter().all(|spent| spent.steps == STEPS));
+        assert!(
+            ledger
+                .contract(number)
+                .leased
+                .iter()
+                .all(|spent| spent.steps == STEPS)
+        );
     }
 }

@@ -13,7 +13,11 @@ fn an_aggregator_on_a_full_disk_ends_and_can_be_resumed_when_there_is_room() {
     let federation = federation();
     let agents = federation.agents();
     let both = [&agents[0], &agents[1]];
-    federation.train(&both).disk_full_from(4).run().refused(1, "disk-full", &["checkpoint"]);
+    federation
+        .train(&both)
+        .disk_full_from(4)
+        .run()
+        .refused(1, "disk-full", &["checkpoint"]);
     assert!(!federation.run_file(1, 1, "model.sealed").exists());
     trained(federation.train(&both).words(&["--resume"]).start());
     stop(agents);
@@ -25,14 +29,28 @@ fn an_agent_on_a_full_disk_serves_nothing_that_it_could_not_remember() {
     let federation = federation();
     let keeper = federation.agent(PROVIDERS[0], None);
     let any = federation.any_port();
-    let full = federation.agent_at(PROVIDERS[1], &any, Some(&keeper), |line| line.disk_full_from(9));
-    let refused = federation.train(&[&keeper, &full]).words(&["--patience", "2"]).run();
+    let full = federation.agent_at(PROVIDERS[1], &any, Some(&keeper), |line| {
+        line.disk_full_from(9)
+    });
+    let refused = federation
+        .train(&[&keeper, &full])
+        .words(&["--patience", "2"])
+        .run();
     assert_ne!(refused.code, Some(0));
-    assert!(refused.stderr.contains("full") || refused.stderr.contains("space"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("full") || refused.stderr.contains("space"),
+        "{}",
+        refused.stderr
+    );
     let address = full.listen();
     full.process.stop();
     let roomy = restarted(&federation, PROVIDERS[1], &address, Some(&keeper));
-    trained(federation.train(&[&keeper, &roomy]).words(&["--resume"]).start());
+    trained(
+        federation
+            .train(&[&keeper, &roomy])
+            .words(&["--resume"])
+            .start(),
+    );
     stop(vec![keeper, roomy]);
     assert!(federation.ledger().run(1, 1).unwrap().leased <= STEPS);
 }
@@ -43,12 +61,20 @@ fn a_ledger_on_a_full_disk_leases_nothing_and_opens_again() {
     let any = federation.any_port();
     let keeper = federation.agent_at(PROVIDERS[0], &any, None, |line| line.disk_full_from(15));
     let other = federation.agent(PROVIDERS[1], Some(&keeper));
-    let refused = federation.train(&[&keeper, &other]).words(&["--patience", "2"]).run();
+    let refused = federation
+        .train(&[&keeper, &other])
+        .words(&["--patience", "2"])
+        .run();
     assert_ne!(refused.code, Some(0));
     let address = keeper.listen();
     keeper.process.stop();
     let keeper = restarted(&federation, PROVIDERS[0], &address, None);
-    trained(federation.train(&[&keeper, &other]).words(&["--resume"]).start());
+    trained(
+        federation
+            .train(&[&keeper, &other])
+            .words(&["--resume"])
+            .start(),
+    );
     stop(vec![keeper, other]);
     assert!(federation.ledger().run(1, 1).unwrap().leased <= STEPS);
 }
@@ -56,10 +82,20 @@ fn a_ledger_on_a_full_disk_leases_nothing_and_opens_again() {
 #[test]
 fn an_import_on_a_full_disk_leaves_the_vault_as_it_was() {
     let federation = federation();
-    let list = || federation.unlocked(PROVIDERS[0], &["agent", "dataset", "list"]).run().data();
+    let list = || {
+        federation
+            .unlocked(PROVIDERS[0], &["agent", "dataset", "list"])
+            .run()
+            .data()
+    };
     let before = list();
     let import = ["agent", "dataset", "import", "more", "--format", "idx"];
-    let data = ["--images", "data/validation-images.idx", "--labels", "data/validation-labels.idx"];
+    let data = [
+        "--images",
+        "data/validation-images.idx",
+        "--labels",
+        "data/validation-labels.idx",
+    ];
     let import = || federation.unlocked(PROVIDERS[0], &import).words(&data);
     let full = import().disk_full_from(1).run();
     full.refused(1, "disk-full", &[]);
@@ -92,7 +128,9 @@ fn a_port_in_use_is_named_with_its_address() {
     let federation = federation();
     let taken = UdpSocket::bind(federation.any_port()).unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let serve = federation.serve(PROVIDERS[0]).words(&["--listen", &address]);
+    let serve = federation
+        .serve(PROVIDERS[0])
+        .words(&["--listen", &address]);
     serve.run().refused(1, "address-in-use", &[&address]);
     let train = federation.train_at(&[]).words(&["--listen", &address]);
     train.run().refused(1, "address-in-use", &[&address]);
@@ -102,7 +140,10 @@ fn a_port_in_use_is_named_with_its_address() {
 fn a_home_is_served_by_one_process_at_a_time() {
     let federation = federation();
     let keeper = federation.agent(PROVIDERS[0], None);
-    let second = federation.serve(PROVIDERS[0]).words(&["--listen", &federation.any_port()]).run();
+    let second = federation
+        .serve(PROVIDERS[0])
+        .words(&["--listen", &federation.any_port()])
+        .run();
     assert_eq!(second.code, Some(13), "{second:#?}");
     second.refused(13, "ledger-unavailable", &["process"]);
     stop(vec![keeper]);
@@ -113,10 +154,23 @@ fn a_home_is_never_made_over_another() {
     let federation = federation();
     let key = fs::read(federation.path(CONSUMER).join("identity.pem")).unwrap();
     for (program, home) in [("aggregator", CONSUMER), ("agent", PROVIDERS[0])] {
-        let init = [program, "init", "--party", "again", "--simulated", "simulated-root"];
-        federation.unlocked(home, &init).run().refused(1, "file-exists", &[home]);
+        let init = [
+            program,
+            "init",
+            "--party",
+            "again",
+            "--simulated",
+            "simulated-root",
+        ];
+        federation
+            .unlocked(home, &init)
+            .run()
+            .refused(1, "file-exists", &[home]);
     }
-    assert_eq!(fs::read(federation.path(CONSUMER).join("identity.pem")).unwrap(), key);
+    assert_eq!(
+        fs::read(federation.path(CONSUMER).join("identity.pem")).unwrap(),
+        key
+    );
 }
 
 #[test]
@@ -126,6 +180,9 @@ fn a_model_is_not_trained_where_the_homes_copy_was_altered() {
         fs::write(entry.unwrap().path(), b"another model").unwrap();
     }
     let agents = federation.agents();
-    federation.train(&[&agents[0], &agents[1]]).run().refused(1, "model-invalid", &["sha256:"]);
+    federation
+        .train(&[&agents[0], &agents[1]])
+        .run()
+        .refused(1, "model-invalid", &["sha256:"]);
     stop(agents);
 }

@@ -30,11 +30,20 @@ fn federation() -> Federation<'static> {
 
 /// A port of the federation's address that nobody listens at.
 fn free_address(federation: &Federation<'_>) -> String {
-    UdpSocket::bind(federation.any_port()).unwrap().local_addr().unwrap().to_string()
+    UdpSocket::bind(federation.any_port())
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
 }
 
 /// The same agent again, at the same address, after its process ended.
-fn restarted<'a>(federation: &'a Federation<'a>, party: &str, listen: &str, keeper: Option<&Serving>) -> Serving {
+fn restarted<'a>(
+    federation: &'a Federation<'a>,
+    party: &str,
+    listen: &str,
+    keeper: Option<&Serving>,
+) -> Serving {
     federation.agent_at(party, listen, keeper, |line| line)
 }
 
@@ -43,7 +52,10 @@ fn other_program(federation: &Federation<'_>, name: &str) -> PathBuf {
     let path = federation.path(name);
     // By another process: a file that this one had open for writing could not be run while another test forks.
     let copied = std::process::Command::new("sh")
-        .args(["-c", "cat \"$0\" > \"$1\" && printf x >> \"$1\" && chmod 755 \"$1\""])
+        .args([
+            "-c",
+            "cat \"$0\" > \"$1\" && printf x >> \"$1\" && chmod 755 \"$1\"",
+        ])
         .args([Path::new(env!("CARGO_BIN_EXE_tributary-parties")), &path])
         .status()
         .unwrap();
@@ -60,7 +72,10 @@ fn stop(agents: Vec<Serving>) {
 
 /// A number in a JSON object.
 fn number(value: &Value, pointer: &str) -> f64 {
-    value.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no number at {pointer} of {value:#}"))
+    value
+        .pointer(pointer)
+        .and_then(Value::as_f64)
+        .unwrap_or_else(|| panic!("no number at {pointer} of {value:#}"))
 }
 
 /// Ends a run that is under way, and expects it to end well.

@@ -14,7 +14,10 @@ fn parts(federation: &Federation<'_>, party: &str) -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 find(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "parquet")
+            {
                 found.push(path);
             }
         }
@@ -29,14 +32,27 @@ fn parts(federation: &Federation<'_>, party: &str) -> Vec<PathBuf> {
 fn check(code: &str, tamper: impl FnOnce(&Federation<'_>)) {
     let federation = federation();
     tamper(&federation);
-    let verified = federation.unlocked(PROVIDERS[1], &["agent", "dataset", "verify", "digits"]).run();
+    let verified = federation
+        .unlocked(PROVIDERS[1], &["agent", "dataset", "verify", "digits"])
+        .run();
     verified.refused(1, code, &["digits"]);
     let agents = federation.agents();
     let refused = federation.train(&[&agents[0], &agents[1]]).run();
-    refused.refused(11, "contract-refused", &[PROVIDERS[1], "digits", "agent dataset verify"]);
+    refused.refused(
+        11,
+        "contract-refused",
+        &[PROVIDERS[1], "digits", "agent dataset verify"],
+    );
     stop(agents);
     let ledger = federation.ledger();
-    assert!(ledger.contract(1).leased.iter().all(|spent| spent.steps == 0), "nothing was leased");
+    assert!(
+        ledger
+            .contract(1)
+            .leased
+            .iter()
+            .all(|spent| spent.steps == 0),
+        "nothing was leased"
+    );
 }
 
 #[test]
@@ -52,7 +68,9 @@ fn a_part_with_a_flipped_byte_is_not_served() {
 
 #[test]
 fn a_part_that_is_missing_is_noticed() {
-    check("vault-incomplete", |federation| fs::remove_file(&parts(federation, PROVIDERS[1])[0]).unwrap());
+    check("vault-incomplete", |federation| {
+        fs::remove_file(&parts(federation, PROVIDERS[1])[0]).unwrap()
+    });
 }
 
 #[test]
@@ -67,12 +85,27 @@ fn a_truncated_part_is_not_served() {
 #[test]
 fn a_dataset_that_grew_since_the_contract_is_not_served_and_the_agent_says_why() {
     let federation = federation();
-    let import = ["agent", "dataset", "import", "digits", "--append", "--format", "idx"];
-    let data = ["--images", "data/validation-images.idx", "--labels", "data/validation-labels.idx"];
-    federation.unlocked(PROVIDERS[1], &import).words(&data).run().data();
+    let import = [
+        "agent", "dataset", "import", "digits", "--append", "--format", "idx",
+    ];
+    let data = [
+        "--images",
+        "data/validation-images.idx",
+        "--labels",
+        "data/validation-labels.idx",
+    ];
+    federation
+        .unlocked(PROVIDERS[1], &import)
+        .words(&data)
+        .run()
+        .data();
     let agents = federation.agents();
     let refused = federation.train(&[&agents[0], &agents[1]]).run();
-    refused.refused(11, "contract-refused", &[PROVIDERS[1], "digits", "manifest"]);
+    refused.refused(
+        11,
+        "contract-refused",
+        &[PROVIDERS[1], "digits", "manifest"],
+    );
     stop(agents);
 }
 
@@ -83,7 +116,9 @@ fn a_vault_that_was_altered_while_its_agent_was_down_stops_a_run_until_it_is_res
     let whole = fs::read(&part).unwrap();
     let keeper = federation.agent(PROVIDERS[0], None);
     let any = federation.any_port();
-    let dying = federation.agent_at(PROVIDERS[1], &any, Some(&keeper), |line| line.dies_at("durable::rename", 11));
+    let dying = federation.agent_at(PROVIDERS[1], &any, Some(&keeper), |line| {
+        line.dies_at("durable::rename", 11)
+    });
     let mut training = federation.train(&[&keeper, &dying]).start();
     let address = dying.listen();
     dying.process.end().killed();
@@ -93,11 +128,17 @@ fn a_vault_that_was_altered_while_its_agent_was_down_stops_a_run_until_it_is_res
     altered[middle] ^= 1;
     fs::write(&part, altered).unwrap();
     let back = restarted(&federation, PROVIDERS[1], &address, Some(&keeper));
-    training.end().refused(11, "contract-refused", &[PROVIDERS[1], "digits"]);
+    training
+        .end()
+        .refused(11, "contract-refused", &[PROVIDERS[1], "digits"]);
     back.process.stop().well();
 
     fs::write(&part, whole).unwrap();
     let back = restarted(&federation, PROVIDERS[1], &address, Some(&keeper));
-    federation.train(&[&keeper, &back]).words(&["--resume"]).run().well();
+    federation
+        .train(&[&keeper, &back])
+        .words(&["--resume"])
+        .run()
+        .well();
     stop(vec![keeper, back]);
 }
