@@ -127,16 +127,9 @@ pub(crate) fn channel_failure(error: &ChannelError) -> Failure {
             (refused_by_peer(error), Blame::Configuration)
         }
         ChannelError::Handshake(HandshakeError::Refused(refusal)) => {
-            let simulated = Tee::Simulated.to_string();
             let code = match &refusal.appraisal {
-                Some(appraisal)
-                    if appraisal.check() == CheckName::TeeAllowed
-                        && appraisal.got().contains(&simulated) =>
-                {
-                    ErrorCode::SIMULATED_REFUSED
-                }
-                Some(appraisal) if appraisal.check() == CheckName::Measurement => {
-                    ErrorCode::MEASUREMENT_REFUSED
+                Some(appraisal) if refusal.code == RefusalCode::EvidenceRefused => {
+                    attestation_code(appraisal)
                 }
                 _ => refused_here(refusal.code),
             };
@@ -155,6 +148,18 @@ pub(crate) fn channel_failure(error: &ChannelError) -> Failure {
         _ => (ErrorCode::PEER_LOST, Blame::Peer),
     };
     Failure::from_error(code, error).blame(blame)
+}
+
+/// What an appraisal refused.
+pub(crate) fn attestation_code(refusal: &tributary_attest::Refusal) -> ErrorCode {
+    match refusal.check() {
+        CheckName::Measurement => ErrorCode::MEASUREMENT_REFUSED,
+        CheckName::TeeAllowed if refusal.got().contains(&Tee::Simulated.to_string()) => {
+            ErrorCode::SIMULATED_REFUSED
+        }
+        CheckName::ReportData => ErrorCode::EVIDENCE_NOT_BOUND,
+        _ => ErrorCode::ATTESTATION_REFUSED,
+    }
 }
 
 fn refused_by_peer(error: &HandshakeError) -> ErrorCode {

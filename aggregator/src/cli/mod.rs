@@ -14,6 +14,8 @@ mod period;
 mod plan;
 mod receipt;
 mod reference;
+#[cfg(test)]
+mod tests;
 mod train;
 mod unseal;
 

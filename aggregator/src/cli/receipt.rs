@@ -16,7 +16,7 @@ use tributary_protocol::{
 
 use super::files::{MaybeHomeArgs, read_limited};
 use super::reference::ContractReference;
-use crate::failures::contract_file_failure;
+use crate::failures::{attestation_code, contract_file_failure};
 use crate::home::ConsumerHome;
 use crate::receipts::{CheckedReceipt, ReceiptRefusal, check_receipt, claimed_contract};
 
@@ -173,7 +173,7 @@ fn read_ledger_receipt(path: &Path) -> Result<LedgerReceipt, Failure> {
 fn failure(error: ReceiptRefusal) -> Failure {
     let code = match &error {
         ReceiptRefusal::Unsigned(_) => ErrorCode::CONTRACT_UNSIGNED,
-        ReceiptRefusal::Receipt(ReceiptError::Attestation(_)) => ErrorCode::ATTESTATION_REFUSED,
+        ReceiptRefusal::Receipt(ReceiptError::Attestation(refusal)) => attestation_code(refusal),
         ReceiptRefusal::Receipt(_) => ErrorCode::RECEIPT_REFUSED,
         ReceiptRefusal::Ledger { .. } | ReceiptRefusal::NotRegistered { .. } => {
             ErrorCode::LEDGER_PROOF_REFUSED
