@@ -239,7 +239,9 @@ impl Verified {
         writeln!(
             out,
             "the receipt holds: contract {}, run {}, made {}",
-            self.number, self.run, self.issued
+            self.number,
+            self.run,
+            self.issued.format("%Y-%m-%d %H:%M:%S UTC")
         )?;
         writeln!(out, "contract: {}, signed by every party", self.contract)?;
         writeln!(

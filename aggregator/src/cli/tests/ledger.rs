@@ -102,6 +102,7 @@ fn a_keeper_with_another_program_party_or_contract_is_refused() {
         Exit::AttestationRefused,
         "party-refused",
     );
+    // It finds out itself, from the contract, that its key is not alice's.
     check(
         serve(
             "alice",
@@ -109,8 +110,8 @@ fn a_keeper_with_another_program_party_or_contract_is_refused() {
             super::scene::AGENT_PROGRAM,
             Some(contract),
         ),
-        Exit::AttestationRefused,
-        "party-refused",
+        Exit::ContractRefused,
+        "contract-mismatch",
     );
     check(
         serve("alice", &scene.alice, super::scene::AGENT_PROGRAM, None),

@@ -249,7 +249,7 @@ fn a_receipt_verifies_offline_against_the_contract() {
     let said =
         scene.say("receipt verify DIR/tdc/runs/1-1/receipt.dsse --contract DIR/contract.dsse");
     assert!(
-        said.stdout.contains("the receipt holds") && said.stderr.contains("simulated"),
+        said.stdout.contains("the receipt holds") && said.stderr.contains("SIMULATED"),
         "{said:?}"
     );
 }
