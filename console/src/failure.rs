@@ -54,7 +54,8 @@ pub struct Failure {
     message: String,
     hint: Option<String>,
     blame: Option<Blame>,
-    details: Option<Value>,
+    // Boxed: every `Result` of every command carries the room for it.
+    details: Option<Box<Value>>,
 }
 
 impl Failure {
@@ -110,7 +111,7 @@ impl Failure {
     /// Adds what a program may want to know beyond the message; it shows in JSON only.
     #[must_use]
     pub fn details(mut self, details: impl Into<Value>) -> Self {
-        self.details = Some(details.into());
+        self.details = Some(Box::new(details.into()));
         self
     }
 
@@ -136,7 +137,7 @@ impl Failure {
 
     /// What programs are told beyond the message.
     pub fn detail(&self) -> Option<&Value> {
-        self.details.as_ref()
+        self.details.as_deref()
     }
 
     /// Who is at fault, where that is known.
