@@ -72,7 +72,7 @@ impl Default for TransportOptions {
     fn default() -> Self {
         Self {
             largest_packet: LARGEST_PACKET,
-            window: 4 << 20,
+            window: 1 << 20,
             keep_alive: Duration::from_secs(3),
             // A peer that was killed says nothing: this is how long its absence goes unnoticed.
             idle_timeout: Duration::from_secs(12),
