@@ -41,9 +41,9 @@ impl Recipe {
             divisor: 127.5,
             mean: 1.0,
             deviation: 1.0,
-            sampling_rate: 1024.0 / 60_000.0,
+            sampling_rate: 2048.0 / 60_000.0,
             clipping_norm: 1.0,
-            steps: 500,
+            steps: 400,
             optimiser: Optimiser::Sgd {
                 learning_rate: 0.5,
                 momentum: 0.9,
