@@ -390,7 +390,7 @@ mod tests {
         damaged[sealed] = if damaged[sealed] == b'0' { b'1' } else { b'0' };
         for bad in [
             damaged,
-            text[..text.len() / 2].as_bytes().to_vec(),
+            text.as_bytes()[..text.len() / 2].to_vec(),
             text.replace("\"p\": 3", "\"p\": 4").into_bytes(),
             Vec::new(),
         ] {
