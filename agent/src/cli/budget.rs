@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tributary_accounting::{AccountingError, Delta, Epsilon, Steps};
-use tributary_console::{Align, Blame, Console, ErrorCode, Failure, Table};
+use tributary_console::{Align, Console, Failure, Table};
 use tributary_protocol::{Contract, DatasetName, DatasetRef, Digest, RunNumber};
 
 use super::failures::vault_failure;
-use super::folder::{UnlockArgs, Unlocked};
+use super::folder::{UnlockArgs, Unlocked, unlock};
 use crate::meter::{DatasetReport, Meter, MeterError, OfficerLimit, RunReport};
 
 /// What `agent budget` takes.
@@ -27,16 +28,19 @@ use crate::meter::{DatasetReport, Meter, MeterError, OfficerLimit, RunReport};
 pub(super) struct BudgetArgs {
     #[command(subcommand)]
     set: Option<BudgetCommand>,
-    #[command(flatten)]
-    show: Option<ShowArgs>,
-}
-
-#[derive(Debug, Args)]
-struct ShowArgs {
     /// The dataset [default: all of them].
     dataset: Option<DatasetName>,
-    #[command(flatten)]
-    unlock: UnlockArgs,
+    /// The agent's folder, made by `agent init`.
+    #[arg(long, env = "TRIBUTARY_HOME", value_name = "DIR", required = true)]
+    home: Option<PathBuf>,
+    /// A file whose first line opens the private key and the vault.
+    #[arg(
+        long,
+        env = "TRIBUTARY_PASSPHRASE_FILE",
+        value_name = "FILE",
+        required = true
+    )]
+    passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,14 +68,13 @@ struct SetArgs {
 }
 
 pub(super) fn run(args: &BudgetArgs, console: &Console) -> Result<(), Failure> {
-    match (&args.set, &args.show) {
-        (Some(BudgetCommand::Set(args)), _) => set(args, console),
-        (None, Some(args)) => show(args, console),
-        (None, None) => Err(Failure::new(
-            ErrorCode::USAGE,
-            "expected --home and --passphrase-file",
-        )
-        .blame(Blame::Configuration)),
+    match (&args.set, &args.home, &args.passphrase_file) {
+        (Some(BudgetCommand::Set(args)), _, _) => set(args, console),
+        (None, Some(home), Some(passphrase)) => {
+            let unlocked = unlock(home, passphrase, console)?;
+            show(&unlocked, args.dataset.as_ref(), console)
+        }
+        (None, _, _) => unreachable!("clap requires both where there is no subcommand"),
     }
 }
 
@@ -160,9 +163,8 @@ struct Budget {
     signed: BTreeMap<Digest, Epsilon>,
 }
 
-fn show(args: &ShowArgs, console: &Console) -> Result<(), Failure> {
-    let unlocked = args.unlock.open(console)?;
-    let budgets = budgets(&unlocked, args.dataset.as_ref())?;
+fn show(unlocked: &Unlocked, only: Option<&DatasetName>, console: &Console) -> Result<(), Failure> {
+    let budgets = budgets(unlocked, only)?;
     console.result(&budgets, |out| {
         if budgets.is_empty() {
             return writeln!(out, "no datasets yet: nothing to spend");

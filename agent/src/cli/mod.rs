@@ -10,6 +10,8 @@ mod failures;
 mod folder;
 mod init;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use clap::{Parser, Subcommand};
 use tributary_console::{CommandLine, Console, Failure, GlobalArgs};
