@@ -8,17 +8,19 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The optimiser, as a contract names it: `{"kind":"sgd","learning_rate":0.5,"momentum":0.9}`.
+/// The optimiser and its settings.
+///
+/// Its form in serde is one that every format can read back, for checkpoints name no fields.
 ///
 /// ```
 /// use tributary_trainer::OptimiserConfig;
-/// let config: OptimiserConfig = serde_json::from_str(r#"{"kind":"sgd","learning_rate":0.5,"momentum":0.9}"#)?;
+/// let config: OptimiserConfig = serde_json::from_str(r#"{"sgd":{"learning_rate":0.5,"momentum":0.9}}"#)?;
 /// assert!(config.check().is_ok());
-/// assert!(serde_json::from_str::<OptimiserConfig>(r#"{"kind":"sgd","learning_rate":0.5,"momentun":0.9}"#).is_err());
+/// assert!(serde_json::from_str::<OptimiserConfig>(r#"{"sgd":{"learning_rate":0.5,"momentun":0.9}}"#).is_err());
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum OptimiserConfig {
     /// Stochastic gradient descent as `torch.optim.SGD`: `v ← momentum·v + g`, `w ← w - learning_rate·v`.
     Sgd {
