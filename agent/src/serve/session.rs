@@ -8,7 +8,7 @@ use chrono::Utc;
 use tokio::task::JoinSet;
 use tributary_protocol::ledger::{Requester, answer};
 use tributary_protocol::{
-    AgentRequest, AgentResponse, BatchHeader, DatasetName, Digest, RunNumber, ServiceRefusal,
+    AgentRequest, AgentResponse, BatchHeader, DatasetName, Digest, Envelope, RunNumber, ServiceRefusal,
     ServiceRefusalCode,
 };
 use tributary_protocol::{Attested, Channel, ChannelError, CloseCode, Identified, Request};
@@ -100,9 +100,10 @@ async fn handle(
             run,
             authorisation,
         } => {
-            let joined = runs
-                .join(&contract, number, run, authorisation, Utc::now())
-                .await;
+            let joined = match expect_own_authorisation(channel, &authorisation) {
+                Ok(()) => runs.join(&contract, number, run, authorisation, Utc::now()).await,
+                Err(refusal) => Err(refusal),
+            };
             let response = joined.map_or_else(AgentResponse::Refused, AgentResponse::Joined);
             request.answer_with(&response).await
         }
@@ -159,6 +160,26 @@ fn expect_aggregator(channel: &Channel<Attested>, me: &Requester) -> Result<(), 
             "attest the channel anew",
         )
     })
+}
+
+/// A runner that is not the consumer takes part in the run that its own authorisation opened, and in no other's.
+fn expect_own_authorisation(
+    channel: &Channel<Attested>,
+    opened_with: &Digest,
+) -> Result<(), ServiceRefusal> {
+    let Some(envelope) = channel.peer().authorisation else {
+        return Ok(());
+    };
+    match Envelope::from_json(&envelope) {
+        Ok(envelope) if envelope.payload_digest() == *opened_with => Ok(()),
+        _ => Err(refuse(
+            ServiceRefusalCode::Run,
+            format_args!(
+                "expected the run to be opened with the authorisation by which its runner proved itself, got {opened_with}"
+            ),
+            "begin the run with the authorisation that names this runner",
+        )),
+    }
 }
 
 async fn ledger(runs: &Runs, contract: &Digest, me: &Requester, body: &[u8]) -> AgentResponse {

