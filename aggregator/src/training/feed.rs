@@ -41,6 +41,14 @@ pub(super) struct FeedTerms {
     pub patience: Duration,
 }
 
+/// A dataset whose agent takes part in the run. Nothing is leased yet.
+pub(super) struct JoinedFeed {
+    fetcher: Fetcher,
+    channel: AgentChannel,
+    share: KeyShare,
+    first_step: u64,
+}
+
 /// The receiving end of a feed.
 pub(super) struct Feed {
     /// Which dataset.
@@ -121,20 +129,36 @@ fn last_words(error: &Option<Arc<ChannelError>>) -> String {
         .unwrap_or_default()
 }
 
-impl Feed {
-    /// Joins the run at the dataset's agent and begins to fetch.
-    pub(super) async fn open(
+impl JoinedFeed {
+    /// Joins the run at the dataset's agent, which may refuse.
+    pub(super) async fn join(
         peers: Arc<Peers>,
         terms: FeedTerms,
         console: Console,
     ) -> Result<Self, FeedError> {
-        let dataset = terms.dataset.clone();
         let mut fetcher = Fetcher {
             peers,
             terms,
             console,
         };
         let (channel, share, first_step) = fetcher.join().await?;
+        Ok(Self {
+            fetcher,
+            channel,
+            share,
+            first_step,
+        })
+    }
+
+    /// Begins to fetch, and thereby to spend.
+    pub(super) fn start(self) -> Feed {
+        let Self {
+            mut fetcher,
+            channel,
+            share,
+            first_step,
+        } = self;
+        let dataset = fetcher.terms.dataset.clone();
         let (batch_sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let (settlements, settlement_receiver) = mpsc::channel(1);
         let task = tokio::spawn(async move {
@@ -142,15 +166,18 @@ impl Feed {
                 .run(channel, first_step, batch_sender, settlement_receiver)
                 .await;
         });
-        Ok(Self {
+        Feed {
             dataset,
             share,
             first_step,
             batches,
             settlements,
             task,
-        })
+        }
     }
+}
+
+impl Feed {
 
     /// The next step's batch; `None` where the run's steps, or the budget, are used up.
     pub(super) async fn next(&mut self) -> Option<Result<FedBatch, FeedError>> {

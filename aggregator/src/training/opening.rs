@@ -16,7 +16,7 @@ use tributary_protocol::{
 
 use crate::failures::ledger_failure;
 
-use super::feed::{Feed, FeedTerms};
+use super::feed::{Feed, FeedTerms, JoinedFeed};
 use super::ledger::{ThroughAgent, ledger_of};
 use super::peers::Peers;
 use super::run_folder::RunFolder;
@@ -293,7 +293,7 @@ async fn join_all(
     window: u64,
 ) -> Result<Vec<Feed>, Failure> {
     let contract = setup.contract();
-    let mut feeds = Vec::new();
+    let mut joined = Vec::new();
     for (id, dataset) in contract.datasets() {
         let capacity = contract
             .capacity(dataset.records)
@@ -311,9 +311,10 @@ async fn join_all(
             window,
             patience: args.patience(),
         };
-        feeds.push(Feed::open(Arc::clone(peers), terms, console.clone()).await?);
+        joined.push(JoinedFeed::join(Arc::clone(peers), terms, console.clone()).await?);
     }
-    Ok(feeds)
+    // Only now, when nobody refuses, does anything cost privacy.
+    Ok(joined.into_iter().map(JoinedFeed::start).collect())
 }
 
 fn unexpected(answer: Result<Response, LedgerError>) -> Failure {
