@@ -1,10 +1,11 @@
 //! Which code each error of the agent's libraries ends with, and how to mend it.
 
 use tributary_console::{Blame, ErrorCode, Failure, IntoFailure};
-use tributary_protocol::{ContractError, FolderError, IdentityError};
+use tributary_protocol::{ContractError, EndpointError, FolderError, IdentityError};
 
 use crate::contracts::BookError;
 use crate::import::ImportError;
+use crate::ledger::LedgerOpenError;
 use crate::meter::MeterError;
 use crate::vault::VaultError;
 
@@ -13,7 +14,7 @@ fn failure(error: &(dyn std::error::Error + 'static), code: ErrorCode) -> Failur
     Failure::from_system_cause(error).unwrap_or_else(|| Failure::from_error(code, error))
 }
 
-pub(super) fn folder_failure(error: FolderError) -> Failure {
+pub(crate) fn folder_failure(error: FolderError) -> Failure {
     match &error {
         FolderError::NotAParty { .. } => Failure::from_error(ErrorCode::FILE_MISSING, &error)
             .hint("name the folder that `agent init` made with --home, or make one")
@@ -36,7 +37,7 @@ pub(super) fn folder_failure(error: FolderError) -> Failure {
     }
 }
 
-pub(super) fn contract_failure(error: ContractError) -> Failure {
+pub(crate) fn contract_failure(error: ContractError) -> Failure {
     let code = match &error {
         ContractError::TooLarge(_)
         | ContractError::Json(_)
@@ -51,12 +52,12 @@ pub(super) fn contract_failure(error: ContractError) -> Failure {
     failure(&error, code).hint(hint).blame(Blame::Contract)
 }
 
-pub(super) fn vault_failure(error: VaultError) -> Failure {
+pub(crate) fn vault_failure(error: VaultError) -> Failure {
     vault_failure_of(&error)
 }
 
 /// The messages of the vault say themselves how to mend it.
-pub(super) fn vault_failure_of(error: &VaultError) -> Failure {
+pub(crate) fn vault_failure_of(error: &VaultError) -> Failure {
     let (code, blame) = match error {
         VaultError::NotBuiltIn { .. } | VaultError::Location(_) => {
             (ErrorCode::USAGE, Blame::Configuration)
@@ -97,7 +98,7 @@ pub(super) fn vault_failure_of(error: &VaultError) -> Failure {
         .unwrap_or_else(|| Failure::from_error(code, error).blame(blame))
 }
 
-pub(super) fn import_failure(error: ImportError) -> Failure {
+pub(crate) fn import_failure(error: ImportError) -> Failure {
     failure(&error, ErrorCode::DATA_INVALID).blame(Blame::Configuration)
 }
 
@@ -148,4 +149,40 @@ impl IntoFailure for MeterError {
         Failure::from_system_cause(&self)
             .unwrap_or_else(|| Failure::from_error(code, &self).hint(hint).blame(blame))
     }
+}
+
+/// A ledger that does not open. What is damaged is told from what is merely in use.
+pub(crate) fn ledger_failure(error: &LedgerOpenError) -> Failure {
+    let (code, hint) = match error {
+        LedgerOpenError::InUse { .. } => (
+            ErrorCode::LEDGER_UNAVAILABLE,
+            "one process at a time serves a folder: stop the other, or name another --home",
+        ),
+        LedgerOpenError::Missing(_) => (
+            ErrorCode::FILE_MISSING,
+            "restore the folder from a backup; a new ledger would forget what is spent",
+        ),
+        LedgerOpenError::Exists(_) => (
+            ErrorCode::FILE_EXISTS,
+            "a ledger is never overwritten: use the one that is there",
+        ),
+        LedgerOpenError::Io { .. } => (ErrorCode::IO, "check the folder"),
+        _ => (
+            ErrorCode::LEDGER_DAMAGED,
+            "restore the whole folder from its newest backup, and compare its head with the receipts that others hold",
+        ),
+    };
+    Failure::from_system_cause(error)
+        .unwrap_or_else(|| Failure::from_error(code, error).hint(hint).blame(Blame::Hardware))
+}
+
+/// A socket or an address that cannot be used. The messages say themselves how to mend it.
+pub(crate) fn endpoint_failure(error: &EndpointError) -> Failure {
+    let code = match error {
+        EndpointError::AddressInUse(_) => ErrorCode::ADDRESS_IN_USE,
+        EndpointError::PortNotPermitted(_) => ErrorCode::PERMISSION_DENIED,
+        EndpointError::AddressSyntax(_) | EndpointError::Setting { .. } => ErrorCode::USAGE,
+        _ => ErrorCode::IO,
+    };
+    Failure::from_error(code, error).blame(Blame::Configuration)
 }

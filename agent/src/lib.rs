@@ -4,6 +4,7 @@
 
 pub mod cli;
 mod contracts;
+mod failures;
 mod home;
 mod import;
 mod ledger;

@@ -8,7 +8,7 @@ use clap::Args;
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _, read_secret};
 use tributary_protocol::{Identity, Passphrase};
 
-use super::failures::{folder_failure, vault_failure};
+use crate::failures::{folder_failure, vault_failure};
 use crate::home::AgentHome;
 use crate::meter::Meter;
 use crate::vault::{Owner, Vault};

@@ -10,7 +10,7 @@ use tributary_attest::{PlatformConfig, SimulatedError, SimulatedPlatform, Simula
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{PartyKey, PartyName, Passphrase};
 
-use super::failures::{folder_failure, vault_failure};
+use crate::failures::{folder_failure, vault_failure};
 use super::folder::{METER_KEY, owner, passphrase, vault_location};
 use crate::home::AgentHome;
 use crate::ledger::{EmbeddedLedger, EpsilonLimit, system_clock};

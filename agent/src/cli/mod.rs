@@ -6,7 +6,6 @@
 mod budget;
 mod contract;
 mod dataset;
-mod failures;
 mod folder;
 mod init;
 mod serve;

@@ -26,6 +26,7 @@ use tributary_protocol::{Endpoint, EndpointOptions};
 
 use self::ledgers::Ledgers;
 use self::runs::Runs;
+use crate::failures::{endpoint_failure, folder_failure, ledger_failure, vault_failure};
 use crate::home::AgentHome;
 use crate::ledger::{EmbeddedLedger, EpsilonLimit, system_clock};
 use crate::meter::Meter;
@@ -82,13 +83,13 @@ struct Ready {
 ///
 /// Before serving: a home, vault, meter or ledger that does not open, a port in use, nothing that attests this program.
 pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
-    let home = AgentHome::open(&args.home).or_fail(ErrorCode::FILE_MISSING, "--home")?;
+    let home = AgentHome::open(&args.home).map_err(folder_failure)?;
     let passphrase = Passphrase::read(&args.passphrase_file)
         .or_fail(ErrorCode::FILE_MISSING, "--passphrase-file")?;
     let identity = home
         .party()
         .identity(&passphrase)
-        .or_fail(ErrorCode::PASSPHRASE_WRONG, "the private key")?;
+        .map_err(folder_failure)?;
     let identity = Arc::new(identity);
     let (attester, measurement) = attester(&home, console)?;
     let party = home.party().party().clone();
@@ -97,9 +98,8 @@ pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
         key: home.party().key(),
     };
     let vault = Vault::open(&home.vault().to_string_lossy(), &passphrase, owner)
-        .or_fail(ErrorCode::VAULT_ALTERED, "the vault")?;
-    let meter =
-        Meter::open(&home.meter(), vault.state_key("meter")).or_fail(ErrorCode::IO, "the meter")?;
+        .map_err(vault_failure)?;
+    let meter = Meter::open(&home.meter(), vault.state_key("meter"))?;
     let ledger = open_ledger(&home, &identity)?;
     let book = Arc::new(home.contracts());
     let endpoint = bind(args, &party, &identity, attester, &book)?;
@@ -146,7 +146,7 @@ fn open_ledger(home: &AgentHome, identity: &Arc<Identity>) -> Result<EmbeddedLed
         system_clock(),
         Arc::new(EpsilonLimit),
     )
-    .or_fail(ErrorCode::LEDGER_DAMAGED, "the ledger")
+    .map_err(|error| ledger_failure(&error))
 }
 
 fn bind(
@@ -172,7 +172,7 @@ fn bind(
     let address = args
         .listen
         .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-    Endpoint::bind(address, options).or_fail(ErrorCode::IO, format_args!("listening at {address}"))
+    Endpoint::bind(address, options).map_err(|error| endpoint_failure(&error))
 }
 
 /// What signs this program's evidence. Only the simulated TEE is built; it says so on every screen.

@@ -6,7 +6,7 @@ use tributary_console::{Blame, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{Contract, ContractError, PartyRole, SignedContract};
 
 use super::super::budget::forecast;
-use super::super::failures::contract_failure;
+use crate::failures::contract_failure;
 use super::super::folder::Unlocked;
 use super::mismatch;
 use super::view::{SignatureState, View, compare, program_warning, signatures};

@@ -14,7 +14,7 @@ use tributary_durable::{Readers, replace};
 use tributary_protocol::{Digest, ENVELOPE_SIZE_LIMIT, PartyName, SignedContract};
 
 use self::view::{View, You};
-use super::failures::contract_failure;
+use crate::failures::contract_failure;
 use super::folder::{HomeArgs, UnlockArgs, open_home, read_limited, unlock};
 use crate::contracts::ContractBook;
 

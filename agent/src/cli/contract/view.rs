@@ -220,7 +220,7 @@ pub(super) fn compare(
         Err(VaultError::NoDataset { known, .. }) => {
             return differs("dataset", known, format!("`{}`", id.name));
         }
-        Err(error) => return Err(super::super::failures::vault_failure(error)),
+        Err(error) => return Err(crate::failures::vault_failure(error)),
     };
     if dataset.digest != named.manifest {
         return differs(
