@@ -173,7 +173,6 @@ impl<'a> Federation<'a> {
                 CONSUMER,
                 &["aggregator", "train", "--contract", "1", "--threads", "1"],
             )
-            .words(&["--wait", "30", "--patience", "60"])
             .aloud();
         for agent in agents {
             line = line.words(&["--agent", agent]);

@@ -1,7 +1,7 @@
 //! The federation that is founded once for all tests of a process, by the commands that people use, and copied for each.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -161,22 +161,11 @@ impl Founding {
     }
 
     fn init(&self, program: &str, party: &str) {
-        fs::write(
-            self.folder.join("template/passphrases").join(party),
-            format!("passphrase of {party}\n"),
-        )
-        .expect("a passphrase");
-        self.unlocked(
-            &[
-                program,
-                "init",
-                "--party",
-                party,
-                "--simulated",
-                "simulated-root",
-            ],
-            party,
-        );
+        let file = self.folder.join("template/passphrases").join(party);
+        fs::write(&file, format!("passphrase of {party}\n")).expect("a passphrase");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its owner alone");
+        let init = [program, "init", "--party", party, "--simulated", "simulated-root"];
+        self.unlocked(&init, party);
     }
 
     fn write_contract(&self, offers: &[String]) {

@@ -1,6 +1,7 @@
 //! Programs and platforms that the contract does not name.
 
-use tributary_attest::{Criterion, Measurement, Tee};
+use tributary_attest::{Criterion, Measurement};
+use tributary_protocol::Envelope;
 use tributary_tests::{CONSUMER, PROVIDERS};
 
 use crate::{federation, other_program, stop};
@@ -97,38 +98,29 @@ fn an_aggregators_platform_that_another_root_certified_is_refused() {
 }
 
 #[test]
-fn simulated_evidence_is_refused_where_the_contract_does_not_name_it() {
+fn a_contract_that_names_hardware_which_nothing_here_verifies_is_refused() {
     let federation = federation();
-    let contract = federation.agreed("hardware.dsse", |document| {
-        document.attestation.agents.tees = vec![Tee::SevSnp];
-        document.attestation.agents.simulated_roots.clear();
-    });
-    let agents = federation.agents();
-    let seq = federation.register(&contract, &agents[0]).to_string();
-    let train = federation
-        .unlocked(CONSUMER, &["aggregator", "train", "--contract", &seq])
-        .words(&["--agent", &agents[0].named(), "--agent", &agents[1].named()]);
-    train
-        .run()
-        .refused(10, "simulated-refused", &["simulated", "sev-snp"]);
-    stop(agents);
-    assert!(federation.ledger().run(2, 1).is_none());
+    let bytes = std::fs::read(federation.path("contract.dsse")).unwrap();
+    let envelope = Envelope::from_json(&bytes).unwrap();
+    let mut document: serde_json::Value = serde_json::from_slice(envelope.payload()).unwrap();
+    document["attestation"]["agents"]["tees"] = serde_json::json!(["sev-snp"]);
+    let payload = serde_json::to_vec(&document).unwrap();
+    let signed = Envelope::sign(envelope.payload_type(), payload, &federation.identity(CONSUMER));
+    std::fs::write(federation.path("hardware.dsse"), signed.to_json()).unwrap();
+    let sign = federation.unlocked(PROVIDERS[1], &["agent", "contract", "sign", "hardware.dsse"]);
+    sign.run().refused(11, "contract-invalid", &["sev-snp", "attestation.agents"]);
 }
 
 #[test]
 fn a_chip_that_the_contract_does_not_name_is_refused() {
     let federation = federation();
     let contract = federation.agreed("pinned.dsse", |document| {
-        document.attestation.agents.chip_ids =
-            Criterion::Stated(vec!["07".repeat(32).parse().unwrap()]);
+        document.attestation.agents.chip_ids = Criterion::Stated(vec!["07".repeat(32).parse().unwrap()]);
     });
-    let agents = federation.agents();
-    let seq = federation.register(&contract, &agents[0]).to_string();
-    let train = federation
-        .unlocked(CONSUMER, &["aggregator", "train", "--contract", &seq])
-        .words(&["--agent", &agents[0].named(), "--agent", &agents[1].named()]);
-    train.run().refused(10, "attestation-refused", &["chip"]);
-    stop(agents);
+    let keeper = federation.agent(PROVIDERS[0], None);
+    let refused = federation.try_register(&contract, &keeper);
+    refused.refused(10, "attestation-refused", &["chip", &"07".repeat(32)]);
+    stop(vec![keeper]);
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn a_second_run_that_would_exceed_the_budget_is_refused_before_anything_is_lease
         .get();
     let contract = federation.agreed("tight.dsse", |document| {
         document.runs = 2;
+        document.datasets[0].epsilon = 100.0;
         document.datasets[1].epsilon = enough_for_a_run_and_a_half;
     });
     let agents = federation.agents();
@@ -117,6 +118,7 @@ fn a_meter_set_back_to_an_older_copy_cannot_spend_again() {
         .unwrap();
     let contract = federation.agreed("tight.dsse", |document| {
         document.runs = 2;
+        document.datasets[0].epsilon = 100.0;
         document.datasets[1].epsilon = limit.get();
     });
     let meter = federation.path(PROVIDERS[1]).join("meter/meter");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tributary_tests::{Federation, PROVIDERS};
 
-use crate::{federation, restarted, stop};
+use crate::{federation, restarted, stop, trained};
 
 /// The encrypted parts of a party's only dataset.
 fn parts(federation: &Federation<'_>, party: &str) -> Vec<PathBuf> {
@@ -83,30 +83,19 @@ fn a_truncated_part_is_not_served() {
 }
 
 #[test]
-fn a_dataset_that_grew_since_the_contract_is_not_served_and_the_agent_says_why() {
+fn a_dataset_that_grew_is_served_as_the_contract_names_it() {
     let federation = federation();
-    let import = [
-        "agent", "dataset", "import", "digits", "--append", "--format", "idx",
-    ];
-    let data = [
-        "--images",
-        "data/validation-images.idx",
-        "--labels",
-        "data/validation-labels.idx",
-    ];
-    federation
-        .unlocked(PROVIDERS[1], &import)
-        .words(&data)
-        .run()
-        .data();
+    let import = ["agent", "dataset", "import", "digits", "--append", "--format", "idx"];
+    let data = ["--images", "data/validation-images.idx", "--labels", "data/validation-labels.idx"];
+    let grown = federation.unlocked(PROVIDERS[1], &import).words(&data).run().data();
+    assert_eq!((&grown["version"], &grown["records"]), (&2.into(), &400.into()));
     let agents = federation.agents();
-    let refused = federation.train(&[&agents[0], &agents[1]]).run();
-    refused.refused(
-        11,
-        "contract-refused",
-        &[PROVIDERS[1], "digits", "manifest"],
-    );
+    trained(federation.train(&[&agents[0], &agents[1]]).start());
     stop(agents);
+    let receipt = federation.run_file(1, 1, "receipt.dsse").display().to_string();
+    let verify = federation.line(&["aggregator", "receipt", "verify", &receipt, "--contract", "contract.dsse"]);
+    let verified = verify.run().data();
+    assert_ne!(verified["datasets"][1]["manifest"], grown["manifest"], "the records that were added are not in it");
 }
 
 #[test]
