@@ -1,6 +1,5 @@
 //! Decrypted blocks that are kept in memory, up to a stated size.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::records::Block;
@@ -21,16 +20,20 @@ impl CacheSize {
     }
 }
 
-/// Least recently used first, with one exception: a block that the present or the last draw touched stays.
+/// Blocks by number. One makes room only if neither the present draw nor the last touched it.
 ///
-/// Every draw sweeps the whole dataset in order. Where it does not fit, plain LRU would always evict what the next draw
-/// needs first and never hit; with the exception a part of the dataset stays, and is hit in every draw.
+/// Every draw sweeps the whole dataset in order. Where it does not fit, evicting the least recently used would always evict
+/// what the next draw needs first and never hit; so a part of the dataset stays, and is hit in every draw.
 pub(super) struct Cache {
     size: u64,
     held: u64,
+    /// The number of the present draw, from 1.
     draw: u64,
-    blocks: HashMap<u64, Entry>,
-    by_use: BTreeSet<(u64, u64)>,
+    blocks: Vec<Option<Entry>>,
+    /// Where the search for a block that may go continues: round and round, so each gets its turn.
+    hand: usize,
+    /// The draw in which a whole round found none.
+    full_in: u64,
 }
 
 struct Entry {
@@ -39,13 +42,15 @@ struct Entry {
 }
 
 impl Cache {
-    pub(super) fn new(size: CacheSize) -> Self {
+    /// A cache for blocks numbered below `blocks`.
+    pub(super) fn new(size: CacheSize, blocks: usize) -> Self {
         Self {
             size: size.0,
             held: 0,
             draw: 0,
-            blocks: HashMap::new(),
-            by_use: BTreeSet::new(),
+            blocks: (0..blocks).map(|_| None).collect(),
+            hand: 0,
+            full_in: 0,
         }
     }
 
@@ -54,43 +59,46 @@ impl Cache {
         self.draw += 1;
     }
 
-    pub(super) fn get(&mut self, number: u64) -> Option<Arc<Block>> {
-        let entry = self.blocks.get_mut(&number)?;
-        self.by_use.remove(&(entry.used, number));
+    pub(super) fn get(&mut self, number: usize) -> Option<&Arc<Block>> {
+        let entry = self.blocks.get_mut(number)?.as_mut()?;
         entry.used = self.draw;
-        self.by_use.insert((entry.used, number));
-        Some(Arc::clone(&entry.block))
+        Some(&entry.block)
     }
 
     /// Keeps a block if there is room or can be made.
-    pub(super) fn offer(&mut self, number: u64, block: &Arc<Block>) {
+    pub(super) fn offer(&mut self, number: usize, block: &Arc<Block>) {
         let bytes = block.bytes();
-        if bytes > self.size || self.blocks.contains_key(&number) {
+        let vacant = self.blocks.get(number).is_some_and(Option::is_none);
+        if bytes > self.size || !vacant {
             return;
         }
         while self.held + bytes > self.size {
-            match self.by_use.first().copied() {
-                Some((used, oldest)) if used + 1 < self.draw => {
-                    self.by_use.pop_first();
-                    if let Some(entry) = self.blocks.remove(&oldest) {
-                        self.held -= entry.block.bytes();
-                    }
-                }
-                _ => return,
+            if !self.evict_one() {
+                return;
             }
         }
         self.held += bytes;
-        self.by_use.insert((self.draw, number));
-        let entry = Entry {
+        self.blocks[number] = Some(Entry {
             block: Arc::clone(block),
             used: self.draw,
-        };
-        self.blocks.insert(number, entry);
+        });
     }
 
-    #[cfg(test)]
-    fn held(&self) -> u64 {
-        self.held
+    fn evict_one(&mut self) -> bool {
+        if self.full_in == self.draw {
+            return false;
+        }
+        for _ in 0..self.blocks.len() {
+            let at = self.hand;
+            self.hand = (at + 1) % self.blocks.len();
+            let slot = &mut self.blocks[at];
+            if let Some(entry) = slot.take_if(|entry| entry.used + 1 < self.draw) {
+                self.held -= entry.block.bytes();
+                return true;
+            }
+        }
+        self.full_in = self.draw;
+        false
     }
 }
 
@@ -98,7 +106,7 @@ impl Cache {
 mod tests {
     use super::*;
 
-    fn sweep(cache: &mut Cache, blocks: u64) -> usize {
+    fn sweep(cache: &mut Cache, blocks: usize) -> usize {
         cache.begin_draw();
         let mut hits = 0;
         for number in 0..blocks {
@@ -107,21 +115,21 @@ mod tests {
             } else {
                 cache.offer(number, &Arc::new(Block::of_size(100)));
             }
-            assert!(cache.held() <= cache.size);
+            assert!(cache.held <= cache.size);
         }
         hits
     }
 
     #[test]
     fn what_fits_is_read_once() {
-        let mut cache = Cache::new(CacheSize::bytes(1000));
+        let mut cache = Cache::new(CacheSize::bytes(1000), 10);
         assert_eq!(sweep(&mut cache, 10), 0);
         assert_eq!(sweep(&mut cache, 10), 10);
     }
 
     #[test]
     fn a_dataset_beyond_the_cache_still_hits_what_is_held() {
-        let mut cache = Cache::new(CacheSize::bytes(1000));
+        let mut cache = Cache::new(CacheSize::bytes(1000), 40);
         for draw in 0..5 {
             let hits = sweep(&mut cache, 40);
             assert_eq!(hits, if draw == 0 { 0 } else { 10 });
@@ -130,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_is_no_longer_drawn_makes_room() {
-        let mut cache = Cache::new(CacheSize::bytes(1000));
+        let mut cache = Cache::new(CacheSize::bytes(1000), 60);
         sweep(&mut cache, 10);
         for _ in 0..3 {
             cache.begin_draw();
@@ -143,7 +151,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_in_a_cache_of_no_size() {
-        let mut cache = Cache::new(CacheSize::bytes(0));
+        let mut cache = Cache::new(CacheSize::bytes(0), 3);
         assert_eq!(sweep(&mut cache, 3), 0);
         assert_eq!(sweep(&mut cache, 3), 0);
     }

@@ -43,7 +43,7 @@ struct OpenPart {
     /// Records before this part.
     before: u64,
     /// Blocks before this part.
-    blocks_before: u64,
+    blocks_before: usize,
 }
 
 /// Which columns of a file are read, and where they belong: a file gives them in its own order.
@@ -88,7 +88,7 @@ impl Records {
         let schema = all.project(columns)?;
         let columns = ColumnOrder::new(all, &schema);
         let block_rows = Layout::of(all).block_rows;
-        let (mut before, mut blocks_before) = (0, 0);
+        let (mut before, mut blocks_before) = (0, 0_usize);
         let mut parts = Vec::new();
         for part in dataset.manifest.parts() {
             // The newest version has the wrapping under the key in use now.
@@ -105,7 +105,8 @@ impl Records {
                 blocks_before,
             });
             before += rows;
-            blocks_before += rows.div_ceil(block_rows);
+            // The vault holds at most 2^32 records.
+            blocks_before += rows.div_ceil(block_rows) as usize;
         }
         dataset.digest = manifest;
         Ok(Self {
@@ -115,7 +116,7 @@ impl Records {
             parts,
             columns,
             block_rows,
-            cache: Mutex::new(Cache::new(cache)),
+            cache: Mutex::new(Cache::new(cache, blocks_before)),
         })
     }
 
@@ -216,7 +217,7 @@ impl Records {
                     indices,
                     start,
                 };
-                match cache.get(open.blocks_before + block) {
+                match cache.get(open.blocks_before + block as usize) {
                     Some(held) => held.copy(&wanted, sink),
                     None => missing.push(Missing {
                         part,
@@ -281,7 +282,7 @@ impl Records {
             };
             block.copy(&wanted_rows, sink);
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            cache.offer(open.blocks_before + wanted.block, &block);
+            cache.offer(open.blocks_before + wanted.block as usize, &block);
         }
         Ok(())
     }
