@@ -20,7 +20,7 @@ use crate::template::{Installation, PROVIDERS, clean_environment};
 pub const CONSUMER: &str = "tdc";
 
 /// No test takes longer: where something hangs, it fails and says what it waited for.
-const TEST_TIME: Duration = Duration::from_secs(120);
+const TEST_TIME: Duration = Duration::from_secs(300);
 
 /// A federation of one test: homes, vaults, and a contract that is signed by all and registered as number 1.
 pub struct Federation<'a> {

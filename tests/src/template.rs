@@ -22,7 +22,7 @@ pub const PROVIDERS: [&str; 2] = ["tdp-1", "tdp-2"];
 pub const STEPS: u64 = 24;
 
 /// Founding it takes some twenty commands, while other tests may compile or run beside it.
-const FOUNDING_TIME: Duration = Duration::from_secs(180);
+const FOUNDING_TIME: Duration = Duration::from_secs(600);
 
 const IMAGES_OF_A_PROVIDER: usize = 300;
 const VALIDATION_IMAGES: usize = 100;
