@@ -11,7 +11,7 @@ use tributary_accounting::{AccountingError, Delta, Epsilon, Steps};
 use tributary_console::{Align, Console, Failure, Table};
 use tributary_protocol::{Contract, DatasetName, DatasetRef, Digest, RunNumber};
 
-use super::failures::vault_failure;
+use crate::failures::vault_failure;
 use super::folder::{UnlockArgs, Unlocked, unlock};
 use crate::meter::{DatasetReport, Meter, MeterError, OfficerLimit, RunReport};
 
