@@ -18,8 +18,9 @@ const RUNNER_SIZE_LIMIT: usize = 4096;
 /// What `aggregator authorise` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  aggregator authorise --contract 1 --run 1 --runner ed25519:3b6a…29 --out run-1.dsse --home tdc --passphrase-file tdc.pass
-  aggregator authorise --contract 1 --run 2 --runner runner/party.json --expires 2h --out run-2.dsse
+  aggregator authorise --contract 1 --run 1 --runner runner/party.json --out run-1.dsse
+  aggregator authorise --contract 1 --run 2 --runner ed25519:3b6a27bc… --expires 2h \\
+      --out run-2.dsse --home tdc --passphrase-file tdc.pass
 
 The runner then calls `aggregator train --authorisation FILE`. Each authorisation starts its run once.")]
 pub(super) struct AuthoriseArgs {

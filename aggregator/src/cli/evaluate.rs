@@ -16,8 +16,10 @@ use crate::evaluation::{EvaluationError, evaluate};
 /// What `aggregator evaluate` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  aggregator evaluate --model model/model.onnx --images t10k-images.gz --labels t10k-labels.gz --contract 1 --home tdc
-  aggregator evaluate --model model.onnx --images images --labels labels --divisor 127.5 --mean 1 --deviation 1 --json")]
+  aggregator evaluate --model model/model.onnx --contract 1 --home tdc \\
+      --images t10k-images-idx3-ubyte.gz --labels t10k-labels-idx1-ubyte.gz
+  aggregator evaluate --model model.onnx --divisor 127.5 --mean 1 \\
+      --images images --labels labels --json")]
 pub(super) struct EvaluateArgs {
     /// The ONNX file.
     #[arg(long, value_name = "FILE")]

@@ -17,7 +17,8 @@ use crate::home::ConsumerHome;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   aggregator init --home tdc --party tdc --passphrase-file tdc.pass --simulated federation
-  aggregator init --home /var/lib/tributary --party institute --passphrase-file /run/secrets/passphrase --json")]
+  aggregator init --home /var/lib/tributary --party institute \\
+      --passphrase-file /run/secrets/passphrase --json")]
 pub(super) struct InitArgs {
     /// The folder to make; it may be there already where it is empty.
     #[arg(long, env = "TRIBUTARY_HOME", value_name = "DIR")]

@@ -15,8 +15,11 @@ use tributary_protocol::{
     SequenceNumber, Terms, TermsDirectory,
 };
 
+use super::files::MaybePassphraseArgs;
+use super::period::Period;
+use super::reference::Found;
 use crate::failures::{channel_failure, endpoint_failure, ledger_failure};
-use crate::home::ledger_members;
+use crate::home::{ConsumerHome, ledger_members};
 
 /// The pause between two attempts to reach the agent.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -131,6 +134,53 @@ impl Keeper {
             .submit(&self.me, request)
             .await
             .map_err(ledger_failure)
+    }
+}
+
+/// Asking a contract's ledger on the way of another command.
+pub(super) struct Asking<'a> {
+    pub(super) home: Option<&'a ConsumerHome>,
+    pub(super) passphrase: &'a MaybePassphraseArgs,
+    pub(super) address: &'a str,
+    pub(super) wait: Period,
+}
+
+impl Asking<'_> {
+    pub(super) fn ask(&self, found: &Found, console: &Console) -> Result<ContractView, Failure> {
+        let (Some(home), Some(registered)) = (self.home, &found.registered) else {
+            return Err(Failure::new(
+                ErrorCode::USAGE,
+                "expected --home and a contract's number: a ledger is asked by number",
+            )
+            .hint("register the contract first, then give its number")
+            .blame(Blame::Configuration));
+        };
+        let identity = self.passphrase.identity(home, console)?;
+        let dial = Dial {
+            contract: found.contract(),
+            identity,
+            address: self.address,
+            wait: self.wait.0,
+        };
+        block_on(async {
+            let keeper = Keeper::connect(dial, console).await?;
+            let view = keeper.show(registered.number).await?;
+            keeper.close().await;
+            if view.envelope.payload_digest() == found.contract().digest() {
+                return Ok(view);
+            }
+            Err(Failure::new(
+                ErrorCode::CONTRACT_MISMATCH,
+                format!(
+                    "expected contract {} to be {} on the ledger, got {}",
+                    registered.number,
+                    found.contract().digest(),
+                    view.envelope.payload_digest()
+                ),
+            )
+            .hint("the ledger is not the one that numbered this contract: check --ledger")
+            .blame(Blame::Peer))
+        })
     }
 }
 

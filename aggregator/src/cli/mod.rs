@@ -36,9 +36,11 @@ use crate::training::TrainArgs;
     after_help = "Examples, in the order of a first run:
   aggregator init --home tdc --party tdc --passphrase-file tdc.pass --simulated federation
   aggregator model new mnist-cnn --out mnist.onnx
-  aggregator contract new --recipe mnist --offer alice.json --offer bob.json --model mnist.onnx --epsilon 3 \\
-      --purpose 'Read digits' --simulated-root federation/root.pub \\
-      --aggregator-program target/release/aggregator --agent-program target/release/agent --out contract.dsse
+  aggregator contract new --recipe mnist --offer alice.json --offer bob.json \\
+      --model mnist.onnx --epsilon 3 --purpose 'Read digits' \\
+      --simulated-root federation/root.pub \\
+      --aggregator-program target/release/aggregator \\
+      --agent-program target/release/agent --out contract.dsse
   aggregator contract validate contract.dsse
   aggregator contract register --contract contract.dsse --ledger 127.0.0.1:7001
   aggregator plan --contract 1

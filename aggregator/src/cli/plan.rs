@@ -16,8 +16,8 @@ use tributary_console::{
 use tributary_protocol::ledger::ContractView;
 use tributary_protocol::{Contract, Digest, SequenceNumber};
 
-use super::contract::Asking;
 use super::files::{MaybeHomeArgs, MaybePassphraseArgs};
+use super::keeper::Asking;
 use super::period::Period;
 use super::reference::{ContractReference, model_at_hand};
 use crate::planning::{PlanError, RunPlan};
@@ -28,9 +28,10 @@ use crate::validation::{Finding, findings, warnings};
 #[command(after_help = "Examples:
   aggregator plan --contract 1 --home tdc
   aggregator plan --contract contract.dsse --model mnist.onnx --json
-  aggregator plan --contract 1 --home tdc --passphrase-file tdc.pass --ledger 127.0.0.1:7001
+  aggregator plan --contract 1 --ledger 127.0.0.1:7001 --home tdc --passphrase-file tdc.pass
 
-Spends nothing: the time comes from a few private steps on made-up examples. With --ledger it also counts what earlier runs have spent.")]
+Spends nothing: the time comes from a few private steps on made-up examples.
+With --ledger it also counts what earlier runs have spent.")]
 pub(super) struct PlanArgs {
     /// The contract: its number, or its file.
     #[arg(long, value_name = "SEQ|FILE")]
@@ -46,7 +47,7 @@ pub(super) struct PlanArgs {
     #[arg(long, env = "TRIBUTARY_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// Ask the agent that keeps the ledger, at this address, what is spent and whether the contract was revoked.
-    #[arg(long, env = "TRIBUTARY_LEDGER", value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR")]
     ledger: Option<String>,
     /// How long to wait for it.
     #[arg(long, value_name = "SPAN", default_value = "60s")]

@@ -23,7 +23,8 @@ use crate::home::ConsumerHome;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   aggregator unseal --contract 1 --run 1 --out model --home tdc --passphrase-file tdc.pass
-  aggregator unseal model.sealed --receipt receipt.dsse --out model --home tdc --passphrase-file tdc.pass
+  aggregator unseal model.sealed --receipt receipt.dsse --out model \\
+      --home tdc --passphrase-file tdc.pass
 
 The receipt is verified first, offline; the model opens only if the attested aggregator that it names has sealed it.")]
 pub(super) struct UnsealArgs {

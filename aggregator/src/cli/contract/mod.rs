@@ -10,8 +10,6 @@ mod words;
 use clap::Subcommand;
 use tributary_console::{Console, Failure};
 
-pub(super) use show::Asking;
-
 /// What `aggregator contract` takes.
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant)]

@@ -27,9 +27,11 @@ use crate::validation::{ModelAtHand, findings, warnings};
   aggregator contract new --home tdc --passphrase-file tdc.pass --recipe mnist \\
       --offer alice.json --offer bob.json --model mnist.onnx --epsilon 3 --purpose 'Read digits' \\
       --simulated-root federation/root.pub \\
-      --aggregator-program target/release/aggregator --agent-program target/release/agent --out contract.dsse
-  aggregator contract new … --sampling-rate 0.02 --clipping-norm 1 --steps 600 --optimiser adam --learning-rate 0.002 \\
-      --divisor 255 --mean 0.13 --deviation 0.31 --delta 1e-5 --noise-multiplier 1.3 --out contract.dsse")]
+      --aggregator-program target/release/aggregator \\
+      --agent-program target/release/agent --out contract.dsse
+
+Without --recipe, say how to train: --sampling-rate 0.02 --clipping-norm 1 --steps 600
+--optimiser adam --learning-rate 0.002 --divisor 255 --mean 0.13 --deviation 0.31 --delta 1e-5")]
 pub(in crate::cli) struct NewArgs {
     #[command(flatten)]
     unlock: UnlockArgs,

@@ -17,8 +17,10 @@ use crate::home::RegisteredContract;
 /// What `aggregator contract register` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  aggregator contract register --contract contract.dsse --ledger 127.0.0.1:7001 --home tdc --passphrase-file tdc.pass
-  aggregator contract register --contract contract.dsse --ledger agent.hospital-a.example:7443 --wait 10m --json")]
+  aggregator contract register --contract contract.dsse --ledger 127.0.0.1:7001 \\
+      --home tdc --passphrase-file tdc.pass
+  aggregator contract register --contract contract.dsse \\
+      --ledger agent.hospital-a.example:7443 --wait 10m --json")]
 pub(in crate::cli) struct RegisterArgs {
     #[command(flatten)]
     unlock: UnlockArgs,

@@ -5,16 +5,15 @@ use std::io::{self, Write};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
-use tributary_console::{Blame, Console, ErrorCode, Failure};
+use tributary_console::{Console, Failure};
 use tributary_protocol::ledger::ContractView;
 use tributary_protocol::{PartyName, RunNumber};
 
 use super::words::Words;
 use crate::cli::files::{MaybeHomeArgs, MaybePassphraseArgs};
-use crate::cli::keeper::{Dial, Keeper, block_on};
+use crate::cli::keeper::Asking;
 use crate::cli::period::Period;
-use crate::cli::reference::{ContractReference, Found};
-use crate::home::ConsumerHome;
+use crate::cli::reference::ContractReference;
 
 /// What `aggregator contract show` takes.
 #[derive(Debug, Args)]
@@ -31,7 +30,7 @@ pub(in crate::cli) struct ShowArgs {
     #[command(flatten)]
     passphrase: MaybePassphraseArgs,
     /// Ask the agent that keeps the ledger, at this address, what became of the contract.
-    #[arg(long, env = "TRIBUTARY_LEDGER", value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR")]
     ledger: Option<String>,
     /// How long to wait for it.
     #[arg(long, value_name = "SPAN", default_value = "60s")]
@@ -102,57 +101,6 @@ pub(in crate::cli) fn show(args: &ShowArgs, console: &Console) -> Result<(), Fai
             None => Ok(()),
         }
     })
-}
-
-/// Asking a contract's ledger on the way of another command.
-pub(in crate::cli) struct Asking<'a> {
-    pub(in crate::cli) home: Option<&'a ConsumerHome>,
-    pub(in crate::cli) passphrase: &'a MaybePassphraseArgs,
-    pub(in crate::cli) address: &'a str,
-    pub(in crate::cli) wait: Period,
-}
-
-impl Asking<'_> {
-    pub(in crate::cli) fn ask(
-        &self,
-        found: &Found,
-        console: &Console,
-    ) -> Result<ContractView, Failure> {
-        let (Some(home), Some(registered)) = (self.home, &found.registered) else {
-            return Err(Failure::new(
-                ErrorCode::USAGE,
-                "expected --home and a contract's number: a ledger is asked by number",
-            )
-            .hint("register the contract first, then give its number")
-            .blame(Blame::Configuration));
-        };
-        let identity = self.passphrase.identity(home, console)?;
-        let dial = Dial {
-            contract: found.contract(),
-            identity,
-            address: self.address,
-            wait: self.wait.0,
-        };
-        block_on(async {
-            let keeper = Keeper::connect(dial, console).await?;
-            let view = keeper.show(registered.number).await?;
-            keeper.close().await;
-            if view.envelope.payload_digest() == found.contract().digest() {
-                return Ok(view);
-            }
-            Err(Failure::new(
-                ErrorCode::CONTRACT_MISMATCH,
-                format!(
-                    "expected contract {} to be {} on the ledger, got {}",
-                    registered.number,
-                    found.contract().digest(),
-                    view.envelope.payload_digest()
-                ),
-            )
-            .hint("the ledger is not the one that numbered this contract: check --ledger")
-            .blame(Blame::Peer))
-        })
-    }
 }
 
 impl From<ContractView> for OnLedger {

@@ -348,6 +348,42 @@ fn an_altered_byte_an_unknown_field_and_another_kind_of_file_are_refused() {
 }
 
 #[test]
+fn a_model_that_was_exchanged_in_the_home_is_not_taken_for_the_contracts() {
+    let scene = Scene::with_contract("");
+    scene.ok("contract validate DIR/contract.dsse --home HOME");
+    let models: Vec<_> = std::fs::read_dir(scene.path("tdc/models"))
+        .unwrap()
+        .collect();
+    assert_eq!(models.len(), 1);
+    for model in models {
+        std::fs::copy(scene.path("agent-program"), model.unwrap().path()).unwrap();
+    }
+    let refused = scene
+        .run("contract validate DIR/contract.dsse --home HOME")
+        .error(Exit::ContractRefused, "contract-unfit");
+    assert_eq!(codes(&refused), ["model-invalid"]);
+}
+
+#[test]
+fn halves_of_two_sealing_keys_are_refused() {
+    let scene = Scene::new();
+    scene.ok("init --home DIR/other --party tdc --passphrase-file PASS");
+    std::fs::copy(
+        scene.path("other/sealing.key"),
+        scene.path("tdc/sealing.key"),
+    )
+    .unwrap();
+    let home = crate::home::ConsumerHome::open(&scene.path("tdc")).unwrap();
+    let passphrase = tributary_protocol::Passphrase::read(&scene.path("pass")).unwrap();
+    assert!(matches!(
+        home.sealing_secret(&passphrase),
+        Err(crate::home::HomeError::OtherKey { .. })
+    ));
+    scene.put("tdc/sealing.json", &vec![b' '; 1 << 20]);
+    scene.run(NEW).error(Exit::Failure, "key-unreadable");
+}
+
+#[test]
 fn signatures_of_copies_are_put_together_and_those_of_another_contract_are_not() {
     let scene = Scene::new();
     scene.ok(NEW);
