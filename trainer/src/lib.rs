@@ -30,7 +30,9 @@ mod privacy;
 mod reference;
 #[cfg(test)]
 mod shared_files;
+mod state;
 mod trainer;
+mod worker;
 
 pub use evaluate::{ClassMetrics, EvaluateError, Metrics, evaluate};
 pub use examples::{Examples, ExamplesError};
@@ -43,4 +45,5 @@ pub use onnx::{MODEL_SIZE_LIMIT, OnnxError};
 pub use optimiser::{OptimiserConfig, OptimiserError};
 pub use parameters::{Parameters, ParametersError, SAFETENSORS_SIZE_LIMIT};
 pub use privacy::{PrivacyError, PrivacySettings};
-pub use trainer::{SetupError, StepReport, TrainError, Trainer, TrainerState};
+pub use state::TrainerState;
+pub use trainer::{SetupError, StepReport, TrainError, Trainer};

@@ -2,8 +2,10 @@
 
 mod error;
 mod import;
+mod node;
 mod operator;
 mod operators;
+mod plan;
 #[cfg(test)]
 mod refusals;
 mod shape;
@@ -14,9 +16,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 pub use self::error::GraphError;
-pub use self::import::ParameterInfo;
-pub(crate) use self::import::{Plan, Step};
 pub(crate) use self::operator::Backward;
+pub use self::plan::ParameterInfo;
+pub(crate) use self::plan::{Plan, Step};
 pub use self::shape::Shape;
 use crate::onnx::ModelProto;
 

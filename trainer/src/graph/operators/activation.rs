@@ -3,8 +3,9 @@
 use pulp::{Simd, WithSimd};
 
 use crate::graph::error::GraphError;
-use crate::graph::import::{Imported, Node};
+use crate::graph::node::Node;
 use crate::graph::operator::{Backward, Operator};
+use crate::graph::plan::Imported;
 use crate::lanes::Isa;
 
 pub(crate) fn import_relu(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {

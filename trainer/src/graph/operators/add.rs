@@ -5,8 +5,9 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use crate::graph::error::GraphError;
-use crate::graph::import::{Imported, Node, Term, Value};
+use crate::graph::node::Node;
 use crate::graph::operator::{Backward, Operator};
+use crate::graph::plan::{Imported, Term, Value};
 use crate::graph::shape::display_dims;
 use crate::lanes::Isa;
 

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use crate::graph::error::GraphError;
-use crate::graph::import::{Imported, Node};
+use crate::graph::node::Node;
 use crate::graph::operator::{Backward, Operator};
+use crate::graph::plan::Imported;
 use crate::kernels::{Forward, InputGradient, WeightGradient, Window};
 use crate::lanes::Isa;
 

@@ -3,8 +3,9 @@
 use pulp::{Simd, WithSimd};
 
 use crate::graph::error::GraphError;
-use crate::graph::import::{Imported, Node, Value};
+use crate::graph::node::Node;
 use crate::graph::operator::{Backward, Operator};
+use crate::graph::plan::{Imported, Value};
 use crate::graph::shape::Shape;
 use crate::lanes::Isa;
 

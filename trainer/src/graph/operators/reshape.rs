@@ -1,7 +1,8 @@
 //! Flatten, Reshape and Identity: the same elements under another shape or name. Nothing is computed.
 
 use crate::graph::error::GraphError;
-use crate::graph::import::{Extent, Imported, Integers, Node, Term, Value};
+use crate::graph::node::Node;
+use crate::graph::plan::{Extent, Imported, Integers, Term, Value};
 
 /// `Flatten` that keeps the examples apart.
 pub(crate) fn import_flatten(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {

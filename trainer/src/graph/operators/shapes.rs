@@ -1,7 +1,8 @@
 //! Operators on shapes, all of them worked out on import: what `x.view(x.size(0), -1)` exports to.
 
 use crate::graph::error::GraphError;
-use crate::graph::import::{Extent, Imported, Integers, Node, Term};
+use crate::graph::node::Node;
+use crate::graph::plan::{Extent, Imported, Integers, Term};
 
 /// Shapes have few dimensions; a longer list is no shape.
 const LENGTH_LIMIT: usize = 64;
