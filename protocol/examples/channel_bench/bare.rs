@@ -9,8 +9,8 @@ use std::{
 use ::aws_lc_rs::{rand::SystemRandom, signature::Ed25519KeyPair};
 use bytes::Bytes;
 use quinn::{
-    ClientConfig, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig,
-    VarInt,
+    ClientConfig, Connection, EndpointConfig, MtuDiscoveryConfig, ServerConfig, TokioRuntime,
+    TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::{
@@ -26,56 +26,67 @@ use rustls::{
 };
 use tributary_protocol::TransportOptions;
 
-/// Sends bytes over one stream in pieces of `piece`; from the first sent to the last received.
-pub(crate) async fn stream(
-    options: &TransportOptions,
-    piece: usize,
-    bytes: usize,
-) -> Result<(usize, Duration), Box<dyn Error>> {
-    let transport = transport(options)?;
-    let (client_crypto, server_crypto) = tls()?;
-    let mut server = ServerConfig::with_crypto(Arc::new(server_crypto));
-    server.transport_config(transport.clone());
-    let mut client = ClientConfig::new(Arc::new(client_crypto));
-    client.transport_config(transport);
-    let listener = endpoint(options, Some(server))?;
-    let dialer = endpoint(options, None)?;
+/// Both ends of a connection.
+pub(crate) struct Pair {
+    ends: [Connection; 2],
+    // Dropped with the pair, after its ends.
+    _endpoints: [quinn::Endpoint; 2],
+}
 
-    let address = listener.local_addr()?;
-    let accepting = tokio::spawn(async move {
-        let incoming = listener.accept().await.ok_or("nobody dialled")?;
-        incoming.await.map_err(|error| error.to_string())
-    });
-    let connection = dialer
-        .connect_with(client, address, "bare.invalid")?
-        .await?;
-    let accepted = accepting.await??;
-
-    let begin = Instant::now();
-    let receiving = tokio::spawn(async move {
-        let mut stream = accepted
-            .accept_uni()
-            .await
-            .map_err(|error| error.to_string())?;
-        let mut received = 0;
-        while let Some(chunk) = stream
-            .read_chunk(usize::MAX, true)
-            .await
-            .map_err(|error| error.to_string())?
-        {
-            received += chunk.bytes.len();
-        }
-        Ok::<_, String>((received, accepted))
-    });
-    let mut stream = connection.open_uni().await?;
-    let data = Bytes::from(vec![7; piece]);
-    for _ in 0..bytes / piece {
-        stream.write_chunk(data.clone()).await?;
+impl Pair {
+    pub(crate) async fn open(options: &TransportOptions) -> Result<Self, Box<dyn Error>> {
+        let transport = transport(options)?;
+        let (client_crypto, server_crypto) = tls()?;
+        let mut server = ServerConfig::with_crypto(Arc::new(server_crypto));
+        server.transport_config(transport.clone());
+        let mut client = ClientConfig::new(Arc::new(client_crypto));
+        client.transport_config(transport);
+        let listener = endpoint(options, Some(server))?;
+        let dialer = endpoint(options, None)?;
+        let connecting = dialer.connect_with(client, listener.local_addr()?, "bare.invalid")?;
+        let accepting = async {
+            let incoming = listener.accept().await.ok_or("nobody dialled")?;
+            incoming.await.map_err(|error| error.to_string())
+        };
+        let (dialled, accepted) = tokio::join!(connecting, accepting);
+        Ok(Self {
+            ends: [dialled?, accepted?],
+            _endpoints: [dialer, listener],
+        })
     }
-    stream.finish()?;
-    stream.stopped().await?;
-    let (received, _accepted) = receiving.await??;
-    Ok((received, begin.elapsed()))
+
+    /// Sends bytes over one stream in pieces of `piece`; from the first sent to the last received.
+    pub(crate) async fn stream(
+        &self,
+        piece: usize,
+        bytes: usize,
+    ) -> Result<(usize, Duration), Box<dyn Error>> {
+        let [dialled, accepted] = self.ends.clone();
+        let begin = Instant::now();
+        let receiving = tokio::spawn(async move {
+            let mut stream = accepted
+                .accept_uni()
+                .await
+                .map_err(|error| error.to_string())?;
+            let mut received = 0;
+            while let Some(chunk) = stream
+                .read_chunk(usize::MAX, true)
+                .await
+                .map_err(|error| error.to_string())?
+            {
+                received += chunk.bytes.len();
+            }
+            Ok::<_, String>(received)
+        });
+        let mut stream = dialled.open_uni().await?;
+        let data = Bytes::from(vec![7; piece]);
+        for _ in 0..bytes / piece {
+            stream.write_chunk(data.clone()).await?;
+        }
+        stream.finish()?;
+        stream.stopped().await?;
+        Ok((receiving.await??, begin.elapsed()))
+    }
 }
 
 fn transport(options: &TransportOptions) -> Result<Arc<TransportConfig>, Box<dyn Error>> {

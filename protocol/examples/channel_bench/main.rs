@@ -23,6 +23,8 @@ use crate::federation::Federation;
 /// As large as a step's batch of a mid-sized dataset.
 const BATCH: usize = 1 << 20;
 
+const WARM_UP: usize = 64 << 20;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -151,11 +153,15 @@ async fn measure(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     }
 
     let bytes = arguments.mib << 20;
+    let channel = open(&federation, &provider, &aggregator).await?.ends;
+    let pair = bare::Pair::open(&TransportOptions::default()).await?;
+    // The path's MTU is discovered and the congestion window open before anything counts.
+    stream_records(&channel, WARM_UP).await?;
+    pair.stream(BATCH, WARM_UP).await?;
     let (mut attested, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..arguments.rounds {
-        let opened = open(&federation, &provider, &aggregator).await?;
-        attested.push(rate(stream_records(opened.ends, bytes)).await?);
-        bare.push(rate(bare::stream(&TransportOptions::default(), BATCH, bytes)).await?);
+        attested.push(rate(stream_records(&channel, bytes)).await?);
+        bare.push(rate(pair.stream(BATCH, bytes)).await?);
     }
     Ok(Report {
         channels: arguments.channels,
@@ -230,10 +236,10 @@ fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
 
 /// From the first batch sent to the last one received.
 async fn stream_records(
-    ends: [Channel<Attested>; 2],
+    ends: &[Channel<Attested>; 2],
     bytes: usize,
 ) -> Result<(usize, Duration), Box<dyn Error>> {
-    let [provider, aggregator] = ends;
+    let [provider, aggregator] = ends.clone();
     let begin = Instant::now();
     let receiving = tokio::spawn(async move {
         let mut batches = aggregator.accept_batches().await?;
