@@ -39,8 +39,8 @@ pub(super) struct Judgement {
 /// What a renewal changes, whichever side begins it.
 struct Standing {
     judgement: watch::Sender<Judgement>,
-    /// Why a renewal closed the channel.
-    failure: OnceLock<ChannelError>,
+    /// Why the channel ended: the first reason is the true one.
+    ended: OnceLock<ChannelError>,
 }
 
 /// Closes its connection when dropped.
@@ -83,7 +83,7 @@ impl Session {
         let (judgement, _) = watch::channel(judgement);
         let standing = Arc::new(Standing {
             judgement,
-            failure: OnceLock::new(),
+            ended: OnceLock::new(),
         });
         let (sender, requests) = mpsc::channel(options.open_requests as usize);
         let router = Router {
@@ -193,8 +193,8 @@ impl Session {
 
     /// Why the channel is gone: its own refusal says more than that this side closed it.
     pub(super) fn why_gone(&self) -> ChannelError {
-        match self.standing.failure.get() {
-            Some(failure) => failure.clone(),
+        match self.standing.ended.get() {
+            Some(reason) => reason.clone(),
             None => self
                 .link
                 .connection
@@ -245,10 +245,19 @@ impl Router {
         let router = Arc::new(self);
         // As many at once as the peer has credit for; all end with the router.
         let mut streams = JoinSet::new();
-        while let Ok((send, recv)) = router.link.connection.accept_bi().await {
-            let router = router.clone();
-            streams.spawn(async move { router.take(send, recv).await });
-            while streams.try_join_next().is_some() {}
+        loop {
+            match router.link.connection.accept_bi().await {
+                Ok((send, recv)) => {
+                    let router = router.clone();
+                    streams.spawn(async move { router.take(send, recv).await });
+                    while streams.try_join_next().is_some() {}
+                }
+                Err(lost) => {
+                    // Now, because quinn forgets the peer's reason if a stateless reset follows it.
+                    let _ = router.standing.ended.set(lost.into());
+                    return;
+                }
+            }
         }
     }
 
@@ -294,7 +303,7 @@ impl Router {
 
     async fn refuse(&self, refusal: Refusal, mut stream: Stream) {
         let error = ChannelError::refused(refusal);
-        let _ = self.standing.failure.set(error.clone());
+        let _ = self.standing.ended.set(error.clone());
         self.link.end(&error, Some(&mut stream.send)).await;
     }
 }
@@ -317,7 +326,7 @@ async fn renew(
             Ok(())
         }
         Err(error) => {
-            let _ = standing.failure.set(error.clone());
+            let _ = standing.ended.set(error.clone());
             link.end(&error, Some(&mut stream.send)).await;
             Err(error)
         }
