@@ -172,8 +172,11 @@ pub(crate) fn ledger_failure(error: &LedgerOpenError) -> Failure {
             "restore the whole folder from its newest backup, and compare its head with the receipts that others hold",
         ),
     };
-    Failure::from_system_cause(error)
-        .unwrap_or_else(|| Failure::from_error(code, error).hint(hint).blame(Blame::Hardware))
+    Failure::from_system_cause(error).unwrap_or_else(|| {
+        Failure::from_error(code, error)
+            .hint(hint)
+            .blame(Blame::Hardware)
+    })
 }
 
 /// A socket or an address that cannot be used. The messages say themselves how to mend it.

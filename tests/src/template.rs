@@ -164,7 +164,14 @@ impl Founding {
         let file = self.folder.join("template/passphrases").join(party);
         fs::write(&file, format!("passphrase of {party}\n")).expect("a passphrase");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its owner alone");
-        let init = [program, "init", "--party", party, "--simulated", "simulated-root"];
+        let init = [
+            program,
+            "init",
+            "--party",
+            party,
+            "--simulated",
+            "simulated-root",
+        ];
         self.unlocked(&init, party);
     }
 

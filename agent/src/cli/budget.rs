@@ -11,8 +11,8 @@ use tributary_accounting::{AccountingError, Delta, Epsilon, Steps};
 use tributary_console::{Align, Console, Failure, Table};
 use tributary_protocol::{Contract, DatasetName, DatasetRef, Digest, RunNumber};
 
-use crate::failures::vault_failure;
 use super::folder::{UnlockArgs, Unlocked, unlock};
+use crate::failures::vault_failure;
 use crate::meter::{DatasetReport, Meter, MeterError, OfficerLimit, RunReport};
 
 /// What `agent budget` takes.

@@ -12,8 +12,8 @@ use tributary_console::{
 use tributary_durable::{Readers, replace};
 use tributary_protocol::{Column, DatasetName, Digest, ManifestVersion, Offer};
 
-use crate::failures::{import_failure, vault_failure, vault_failure_of};
 use super::folder::UnlockArgs;
+use crate::failures::{import_failure, vault_failure, vault_failure_of};
 use crate::import::{IdxRecords, ImportError};
 use crate::vault::{Dataset, Vault};
 

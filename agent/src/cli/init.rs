@@ -10,8 +10,8 @@ use tributary_attest::{PlatformConfig, SimulatedError, SimulatedPlatform, Simula
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{PartyKey, PartyName, Passphrase};
 
-use crate::failures::{folder_failure, vault_failure};
 use super::folder::{METER_KEY, owner, passphrase, vault_location};
+use crate::failures::{folder_failure, vault_failure};
 use crate::home::AgentHome;
 use crate::ledger::{EmbeddedLedger, EpsilonLimit, system_clock};
 use crate::meter::Meter;

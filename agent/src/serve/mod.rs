@@ -86,10 +86,7 @@ pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
     let home = AgentHome::open(&args.home).map_err(folder_failure)?;
     let passphrase = Passphrase::read(&args.passphrase_file)
         .or_fail(ErrorCode::FILE_MISSING, "--passphrase-file")?;
-    let identity = home
-        .party()
-        .identity(&passphrase)
-        .map_err(folder_failure)?;
+    let identity = home.party().identity(&passphrase).map_err(folder_failure)?;
     let identity = Arc::new(identity);
     let (attester, measurement) = attester(&home, console)?;
     let party = home.party().party().clone();
@@ -97,8 +94,8 @@ pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
         name: party.clone(),
         key: home.party().key(),
     };
-    let vault = Vault::open(&home.vault().to_string_lossy(), &passphrase, owner)
-        .map_err(vault_failure)?;
+    let vault =
+        Vault::open(&home.vault().to_string_lossy(), &passphrase, owner).map_err(vault_failure)?;
     let meter = Meter::open(&home.meter(), vault.state_key("meter"))?;
     let ledger = open_ledger(&home, &identity)?;
     let book = Arc::new(home.contracts());

@@ -8,8 +8,8 @@ use chrono::Utc;
 use tokio::task::JoinSet;
 use tributary_protocol::ledger::{Requester, answer};
 use tributary_protocol::{
-    AgentRequest, AgentResponse, BatchHeader, DatasetName, Digest, Envelope, RunNumber, ServiceRefusal,
-    ServiceRefusalCode,
+    AgentRequest, AgentResponse, BatchHeader, DatasetName, Digest, Envelope, RunNumber,
+    ServiceRefusal, ServiceRefusalCode,
 };
 use tributary_protocol::{Attested, Channel, ChannelError, CloseCode, Identified, Request};
 
@@ -101,7 +101,10 @@ async fn handle(
             authorisation,
         } => {
             let joined = match expect_own_authorisation(channel, &authorisation) {
-                Ok(()) => runs.join(&contract, number, run, authorisation, Utc::now()).await,
+                Ok(()) => {
+                    runs.join(&contract, number, run, authorisation, Utc::now())
+                        .await
+                }
                 Err(refusal) => Err(refusal),
             };
             let response = joined.map_or_else(AgentResponse::Refused, AgentResponse::Joined);

@@ -178,7 +178,6 @@ impl JoinedFeed {
 }
 
 impl Feed {
-
     /// The next step's batch; `None` where the run's steps, or the budget, are used up.
     pub(super) async fn next(&mut self) -> Option<Result<FedBatch, FeedError>> {
         self.batches.recv().await

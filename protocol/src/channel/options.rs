@@ -52,7 +52,7 @@ impl fmt::Debug for EndpointOptions {
 pub struct TransportOptions {
     /// The largest packet that the discovery of the path's MTU tries, in bytes; 1,200 to 6,500.
     pub largest_packet: u16,
-    /// Bytes that may be under way on a stream and on a connection, 64 KiB to 64 MiB.
+    /// Bytes that may be under way on a stream, 64 KiB to 64 MiB.
     pub window: u32,
     /// How often an idle channel sends a sign of life, which also keeps a firewall's mapping open.
     pub keep_alive: Duration,

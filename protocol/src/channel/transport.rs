@@ -44,7 +44,7 @@ pub(super) fn unverified(
         .datagram_receive_buffer_size(None)
         .receive_window(VarInt::from_u32(UNVERIFIED_WINDOW))
         .stream_receive_window(VarInt::from_u32(options.window))
-        .send_window(options.window.into())
+        .send_window(u64::from(options.window) * 4)
         .initial_mtu(INITIAL_MTU.min(options.largest_packet))
         .mtu_discovery_config(Some(discovery))
         .congestion_controller_factory(Arc::new(CubicConfig::default()))
@@ -58,12 +58,22 @@ pub(super) fn unverified(
 pub(super) struct Credit {
     pub(super) requests: u32,
     pub(super) batch_streams: u32,
+    /// Bytes that may be under way on one stream.
     pub(super) window: u32,
+}
+
+impl Credit {
+    /// Room for every stream of batches at its limit and one more: were the connection's window no larger than a stream's,
+    /// batches that the application has not read yet would hold back the answers that it is waiting for.
+    fn connection_window(self) -> u32 {
+        self.window
+            .saturating_mul(self.batch_streams.saturating_add(1))
+    }
 }
 
 /// After ACCEPT.
 pub(super) fn open(connection: &quinn::Connection, credit: Credit) {
-    connection.set_receive_window(VarInt::from_u32(credit.window));
+    connection.set_receive_window(VarInt::from_u32(credit.connection_window()));
     connection.set_max_concurrent_bi_streams(VarInt::from_u32(credit.requests));
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(credit.batch_streams));
 }

@@ -105,17 +105,26 @@ fn a_contract_that_names_hardware_which_nothing_here_verifies_is_refused() {
     let mut document: serde_json::Value = serde_json::from_slice(envelope.payload()).unwrap();
     document["attestation"]["agents"]["tees"] = serde_json::json!(["sev-snp"]);
     let payload = serde_json::to_vec(&document).unwrap();
-    let signed = Envelope::sign(envelope.payload_type(), payload, &federation.identity(CONSUMER));
+    let signed = Envelope::sign(
+        envelope.payload_type(),
+        payload,
+        &federation.identity(CONSUMER),
+    );
     std::fs::write(federation.path("hardware.dsse"), signed.to_json()).unwrap();
-    let sign = federation.unlocked(PROVIDERS[1], &["agent", "contract", "sign", "hardware.dsse"]);
-    sign.run().refused(11, "contract-invalid", &["sev-snp", "attestation.agents"]);
+    let sign = federation.unlocked(
+        PROVIDERS[1],
+        &["agent", "contract", "sign", "hardware.dsse"],
+    );
+    sign.run()
+        .refused(11, "contract-invalid", &["sev-snp", "attestation.agents"]);
 }
 
 #[test]
 fn a_chip_that_the_contract_does_not_name_is_refused() {
     let federation = federation();
     let contract = federation.agreed("pinned.dsse", |document| {
-        document.attestation.agents.chip_ids = Criterion::Stated(vec!["07".repeat(32).parse().unwrap()]);
+        document.attestation.agents.chip_ids =
+            Criterion::Stated(vec!["07".repeat(32).parse().unwrap()]);
     });
     let keeper = federation.agent(PROVIDERS[0], None);
     let refused = federation.try_register(&contract, &keeper);

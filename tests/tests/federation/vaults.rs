@@ -85,17 +85,44 @@ fn a_truncated_part_is_not_served() {
 #[test]
 fn a_dataset_that_grew_is_served_as_the_contract_names_it() {
     let federation = federation();
-    let import = ["agent", "dataset", "import", "digits", "--append", "--format", "idx"];
-    let data = ["--images", "data/validation-images.idx", "--labels", "data/validation-labels.idx"];
-    let grown = federation.unlocked(PROVIDERS[1], &import).words(&data).run().data();
-    assert_eq!((&grown["version"], &grown["records"]), (&2.into(), &400.into()));
+    let import = [
+        "agent", "dataset", "import", "digits", "--append", "--format", "idx",
+    ];
+    let data = [
+        "--images",
+        "data/validation-images.idx",
+        "--labels",
+        "data/validation-labels.idx",
+    ];
+    let grown = federation
+        .unlocked(PROVIDERS[1], &import)
+        .words(&data)
+        .run()
+        .data();
+    assert_eq!(
+        (&grown["version"], &grown["records"]),
+        (&2.into(), &400.into())
+    );
     let agents = federation.agents();
     trained(federation.train(&[&agents[0], &agents[1]]).start());
     stop(agents);
-    let receipt = federation.run_file(1, 1, "receipt.dsse").display().to_string();
-    let verify = federation.line(&["aggregator", "receipt", "verify", &receipt, "--contract", "contract.dsse"]);
+    let receipt = federation
+        .run_file(1, 1, "receipt.dsse")
+        .display()
+        .to_string();
+    let verify = federation.line(&[
+        "aggregator",
+        "receipt",
+        "verify",
+        &receipt,
+        "--contract",
+        "contract.dsse",
+    ]);
     let verified = verify.run().data();
-    assert_ne!(verified["datasets"][1]["manifest"], grown["manifest"], "the records that were added are not in it");
+    assert_ne!(
+        verified["datasets"][1]["manifest"], grown["manifest"],
+        "the records that were added are not in it"
+    );
 }
 
 #[test]

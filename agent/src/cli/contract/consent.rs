@@ -6,10 +6,10 @@ use tributary_console::{Blame, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{Contract, ContractError, PartyRole, SignedContract};
 
 use super::super::budget::forecast;
-use crate::failures::contract_failure;
 use super::super::folder::Unlocked;
 use super::mismatch;
 use super::view::{SignatureState, View, compare, program_warning, signatures};
+use crate::failures::contract_failure;
 use crate::home::AgentHome;
 
 /// Refuses what this party must not sign; gives what its officer should know.

@@ -14,9 +14,9 @@ use tributary_durable::{Readers, replace};
 use tributary_protocol::{Digest, ENVELOPE_SIZE_LIMIT, PartyName, SignedContract};
 
 use self::view::{View, You};
-use crate::failures::contract_failure;
 use super::folder::{HomeArgs, UnlockArgs, open_home, read_limited, unlock};
 use crate::contracts::ContractBook;
+use crate::failures::contract_failure;
 
 /// What `agent contract` takes.
 #[derive(Debug, Subcommand)]

@@ -247,3 +247,31 @@ async fn a_sender_that_gives_up_is_not_taken_for_one_that_is_done() {
     let error = received.next().await.unwrap_err();
     assert!(matches!(error, ChannelError::StreamStopped(_)), "{error}");
 }
+
+#[tokio::test]
+async fn answers_arrive_while_batches_wait_to_be_read() {
+    let net = Net::new();
+    let [provider, aggregator] = net.records().await;
+    let mut batches = provider.open_batches().await.unwrap();
+    let flood = async {
+        // More than a stream's window: this blocks until the aggregator reads, which it does not.
+        let _ = batches.send(vec![7; 8 << 20].into()).await;
+    };
+    let serve = async {
+        let request = provider.accept_request().await.unwrap();
+        let number: u32 = request.parse().unwrap();
+        request.answer_with(&(number + 1)).await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    let ask = async {
+        let _unread = aggregator.accept_batches().await.unwrap();
+        // The flood fills its window first.
+        tokio::task::yield_now().await;
+        aggregator.ask::<u32, u32>(&41).await.unwrap()
+    };
+    tokio::select! {
+        answer = ask => assert_eq!(answer, 42),
+        () = flood => panic!("the flood fits into the window"),
+        () = serve => {}
+    }
+}
