@@ -177,22 +177,4 @@ mod tests {
         assert!(error.to_string().contains("file"));
         assert_eq!(std::fs::read(&path).unwrap(), b"a");
     }
-
-    #[cfg(feature = "failpoints")]
-    #[test]
-    fn a_failing_disk_leaves_the_old_file_and_nothing_beside_it() {
-        let scenario = fail::FailScenario::setup();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        replace(&path, b"old", Readers::Anyone).unwrap();
-        for point in ["durable::write", "durable::sync", "durable::rename"] {
-            fail::cfg(point, "return(ENOSPC)").unwrap();
-            let error = replace(&path, b"new", Readers::Anyone).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{point}");
-            assert_eq!(std::fs::read(&path).unwrap(), b"old");
-            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-            fail::remove(point);
-        }
-        scenario.teardown();
-    }
 }
