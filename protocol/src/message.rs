@@ -160,6 +160,8 @@ pub enum ServiceRefusalCode {
     Dataset,
     /// The agent's own disk or configuration fails.
     Internal,
+    /// The agent, or the ledger, remembers another state of the run: joining it again gives the present one.
+    Rejoin,
 }
 
 impl ServiceRefusalCode {
@@ -175,6 +177,7 @@ impl ServiceRefusalCode {
             Self::Attestation => "agent.attestation",
             Self::Dataset => "agent.dataset",
             Self::Internal => "agent.internal",
+            Self::Rejoin => "agent.rejoin",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Refusals of the service, with the rule that each follows.
 
-use tributary_protocol::ledger::{ExitFamily, LedgerError};
+use tributary_protocol::ledger::{ExitFamily, LedgerError, Refusal};
 use tributary_protocol::{ContractError, ServiceRefusal, ServiceRefusalCode};
 
 use crate::contracts::BookError;
@@ -46,6 +46,17 @@ pub(super) fn of_ledger(error: &LedgerError) -> ServiceRefusal {
         ExitFamily::Revoked => ServiceRefusalCode::Revoked,
     };
     refuse(code, error, error.hint())
+}
+
+/// A lease that the ledger refuses. Where it ended in a crash of the ledger's keeper, it may stand there without an answer
+/// here: then the run goes on after it.
+pub(super) fn of_lease(error: &LedgerError) -> ServiceRefusal {
+    match error {
+        LedgerError::Refused(Refusal::LeaseNotContiguous { .. }) => {
+            refuse(ServiceRefusalCode::Rejoin, error, "join the run again")
+        }
+        _ => of_ledger(error),
+    }
 }
 
 /// Faults of this agent: its log has the details, the peer gets the outline.

@@ -13,7 +13,7 @@ use tributary_protocol::{
 };
 
 use super::ledgers::Ledgers;
-use super::refusals::{internal, of_book, of_contract, of_ledger, refuse};
+use super::refusals::{internal, of_book, of_contract, of_lease, of_ledger, refuse};
 use crate::contracts::ContractBook;
 use crate::meter::{LeaseRequest, Meter, MeterError};
 use crate::sampler::Sampler;
@@ -136,11 +136,18 @@ impl Runs {
         let joined = self.joined(digest, run).await?;
         let source = joined.source(dataset)?;
         let mut progress = source.progress.lock().await;
-        if first_step != progress.next_step || count == 0 || count > LEASE_STEPS_LIMIT {
+        if count == 0 || count > LEASE_STEPS_LIMIT {
             return Err(refuse(
                 ServiceRefusalCode::Request,
+                format_args!("expected 1 to {LEASE_STEPS_LIMIT} steps, got {count}"),
+                "ask for fewer steps at a time",
+            ));
+        }
+        if first_step != progress.next_step {
+            return Err(refuse(
+                ServiceRefusalCode::Rejoin,
                 format_args!(
-                    "expected 1 to {LEASE_STEPS_LIMIT} steps from step {} of {}, got {count} from {first_step}",
+                    "expected a lease from step {} of {}, got one from {first_step}",
                     progress.next_step, source.id
                 ),
                 "join the run again",
@@ -175,7 +182,7 @@ impl Runs {
             Err(error) => {
                 // The ledger and this agent may now disagree on the next step: joining again settles it.
                 self.forget(digest, run).await;
-                Err(of_ledger(&error))
+                Err(of_lease(&error))
             }
         }
     }
@@ -463,7 +470,7 @@ impl Runs {
         };
         self.joined.lock().await.get(&id).cloned().ok_or_else(|| {
             refuse(
-                ServiceRefusalCode::Run,
+                ServiceRefusalCode::Rejoin,
                 format_args!("expected a run that this agent has joined, got run {run}"),
                 "join the run first",
             )

@@ -45,6 +45,7 @@ impl IntoFailure for FeedError {
                         ErrorCode::CONTRACT_REFUSED
                     }
                     ServiceRefusalCode::Run => ErrorCode::AUTHORISATION_REFUSED,
+                    ServiceRefusalCode::Internal => ErrorCode::PEER_LOST,
                     _ => ErrorCode::PEER_MISBEHAVED,
                 };
                 Failure::from_error(code, &self)

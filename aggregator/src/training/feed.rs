@@ -251,7 +251,7 @@ impl Fetcher {
                     break;
                 }
                 Err(Interrupted::Connection(error)) => {
-                    tracing::warn!(dataset = %self.terms.dataset, %error, "the agent is gone; waiting for it");
+                    tracing::info!(dataset = %self.terms.dataset, %error, "the run is interrupted at this agent");
                     self.peers.lost(&self.terms.dataset.owner, &channel);
                     match self.join().await {
                         Ok((again, _, next_step)) => (channel, next) = (again, next_step),
@@ -273,6 +273,8 @@ impl Fetcher {
     async fn join(&mut self) -> Result<(AgentChannel, KeyShare, u64), FeedError> {
         let agent = self.terms.dataset.owner.clone();
         let patience = self.terms.patience;
+        // The agent is there and its ledger is not: then the ledger is what was waited for in vain.
+        let silent_ledger = std::sync::Mutex::new(None);
         let attempt = async {
             loop {
                 let channel = self.peers.channel(&agent).await?;
@@ -302,21 +304,28 @@ impl Fetcher {
                         if refusal.code == ServiceRefusalCode::Ledger =>
                     {
                         // The ledger's keeper may be the one that is away: ask again.
+                        remember(&silent_ledger, Some(refusal));
                         tokio::time::sleep(Duration::from_millis(500)).await;
                     }
                     Ok(AgentResponse::Refused(refusal)) => return Err(self.refused(refusal)),
                     Ok(other) => return Err(self.unexpected("Joined", kind(&other))),
-                    Err(_) => self.peers.lost(&agent, &channel),
+                    Err(_) => {
+                        remember(&silent_ledger, None);
+                        self.peers.lost(&agent, &channel);
+                    }
                 }
             }
         };
         let what = format!("agent {agent}");
         match wait_visibly(&self.console, what, patience, attempt).await {
             Some(outcome) => outcome,
-            None => Err(FeedError::Away {
-                last: self.peers.last_error(&agent),
-                agent,
-                waited: patience,
+            None => Err(match remember(&silent_ledger, None) {
+                Some(refusal) => self.refused(refusal),
+                None => FeedError::Away {
+                    last: self.peers.last_error(&agent),
+                    agent,
+                    waited: patience,
+                },
             }),
         }
     }
@@ -339,7 +348,7 @@ impl Fetcher {
             AgentResponse::Refused(refusal) if refusal.code == ServiceRefusalCode::Budget => {
                 return Ok(Fetched::NoMore);
             }
-            AgentResponse::Refused(refusal) if refusal.code == ServiceRefusalCode::Ledger => {
+            AgentResponse::Refused(refusal) if is_mended_by_joining(&refusal) => {
                 return Err(Interrupted::Connection(refusal.to_string()));
             }
             AgentResponse::Refused(refusal) => {
@@ -430,7 +439,7 @@ impl Fetcher {
         };
         match ask(channel, &request).await? {
             AgentResponse::Settled => Ok(()),
-            AgentResponse::Refused(refusal) if refusal.code == ServiceRefusalCode::Ledger => {
+            AgentResponse::Refused(refusal) if is_mended_by_joining(&refusal) => {
                 Err(Interrupted::Connection(refusal.to_string()))
             }
             AgentResponse::Refused(refusal) => Err(Interrupted::Fatal(self.refused(refusal))),
@@ -483,6 +492,24 @@ async fn ask(channel: &AgentChannel, request: &AgentRequest) -> Result<AgentResp
         .map_err(|error| Interrupted::Connection(error.to_string()))?;
     let answer = channel.request(bytes).await.map_err(connection)?;
     postcard::from_bytes(&answer).map_err(|error| Interrupted::Connection(error.to_string()))
+}
+
+fn remember(
+    slot: &std::sync::Mutex<Option<ServiceRefusal>>,
+    refusal: Option<ServiceRefusal>,
+) -> Option<ServiceRefusal> {
+    let mut slot = slot
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    std::mem::replace(&mut slot, refusal)
+}
+
+/// The ledger's keeper may be away, or agent and ledger remember different leases after a crash.
+fn is_mended_by_joining(refusal: &ServiceRefusal) -> bool {
+    matches!(
+        refusal.code,
+        ServiceRefusalCode::Ledger | ServiceRefusalCode::Rejoin
+    )
 }
 
 const fn kind(response: &AgentResponse) -> &'static str {
