@@ -322,8 +322,8 @@ fn verify(args: &VerifyArgs, console: &Console) -> Result<(), Failure> {
         for dataset in &verified {
             writeln!(
                 out,
-                "{}: sound, {} records in {} parts, version {}, manifest {}",
-                dataset.dataset, dataset.records, dataset.parts, dataset.version, dataset.manifest
+                "{}: sound, {} records, version {}, manifest {}",
+                dataset.dataset, dataset.records, dataset.version, dataset.manifest
             )?;
         }
         if verified.is_empty() {

@@ -1,5 +1,6 @@
 //! The command line of `simulations`.
 
+mod data;
 mod run;
 
 use std::ffi::OsString;
@@ -24,6 +25,8 @@ struct Simulations {
 enum Command {
     /// Runs a federation from nothing to an opened model.
     Run(run::RunArgs),
+    /// Makes data for federations that are run by hand.
+    Data(data::DataArgs),
 }
 
 impl CommandLine for Simulations {
@@ -43,5 +46,6 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn program(line: Simulations, console: &Console) -> Result<(), Failure> {
     match line.command {
         Command::Run(args) => run::run(&args, console),
+        Command::Data(args) => data::run(&args, console),
     }
 }

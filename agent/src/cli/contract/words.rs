@@ -68,7 +68,8 @@ fn who_gets_what(view: &View, out: &mut dyn Write) -> io::Result<()> {
             .is_some_and(|you| you.party == signature.party && you.role == Some(signature.role));
         table.row([
             format!("  {}{}", signature.party, if you { " (you)" } else { "" }),
-            signature.key.short(),
+            // Whole: people compare it over another way, and a prefix can be searched for.
+            signature.key.to_string(),
             match signature.state {
                 SignatureState::Signed => "signed",
                 SignatureState::Missing => "missing",
@@ -142,7 +143,7 @@ fn how_it_is_trained(view: &View, out: &mut dyn Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "  each record's gradient is cut to {}, and noise of {} times that is added to each sum",
+        "  each record's gradient is cut to {}, and noise of {:.4} times that is added to each sum",
         privacy.clipping_norm, privacy.noise_multiplier
     )?;
     let optimiser = match pipeline.optimiser {
