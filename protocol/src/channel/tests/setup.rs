@@ -10,7 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     channel::{
-        Attested, Channel, ChannelError, Endpoint, EndpointOptions, Established, TransportOptions,
+        Attested, Channel, ChannelError, CloseCode, Endpoint, EndpointOptions, Established,
+        TransportOptions,
     },
     handshake::LocalParty,
     handshake::tests::federation::Federation,
@@ -90,6 +91,19 @@ impl Net {
 
 pub(super) async fn establish(endpoint: &Endpoint) -> Result<Established, ChannelError> {
     endpoint.accept().await.unwrap().establish().await
+}
+
+/// Whether the peer ended the channel with this code.
+///
+/// A peer that has closed forgets the connection after three probe timeouts (RFC 9000, section 10.2) and resets whoever
+/// still speaks on it. Where this thread was held up for as long, quinn takes the close and the reset at once, and gives
+/// the reset alone as the reason; a program then connects again and is told why on the next attempt.
+pub(super) fn ended_by_peer(error: &ChannelError, expected: CloseCode) -> bool {
+    match error {
+        ChannelError::ClosedByPeer { code, .. } => *code == expected,
+        ChannelError::Lost(lost) => *lost == quinn::ConnectionError::Reset,
+        _ => false,
+    }
 }
 
 pub(super) fn address_of(endpoint: &Endpoint) -> SocketAddr {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::setup::{LOOPBACK, Net, address_of, establish};
+use super::setup::{LOOPBACK, Net, address_of, ended_by_peer, establish};
 use crate::{
     Digest,
     channel::{
@@ -201,14 +201,7 @@ async fn closing_the_endpoint_closes_its_channels_and_ends_accept() {
     let left = left.unwrap().attested().unwrap();
     bank.close(CloseCode::SHUTTING_DOWN, "maintenance").await;
     let gone = left.closed().await;
-    let ended = matches!(
-        gone,
-        ChannelError::ClosedByPeer {
-            code: CloseCode::SHUTTING_DOWN,
-            ..
-        }
-    );
-    assert!(ended, "{gone}");
+    assert!(ended_by_peer(&gone, CloseCode::SHUTTING_DOWN), "{gone}");
     assert!(bank.accept().await.is_none());
     assert!(matches!(
         bank.dial(address_of(&hospital), &f.contract).await,
