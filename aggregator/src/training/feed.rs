@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tributary_console::{Console, wait_visibly};
+use tokio::time::Instant;
+use tributary_console::{Console, HumanDuration, wait_visibly};
 use tributary_protocol::ChannelError;
 use tributary_protocol::{
     AgentRequest, AgentResponse, Batch, BatchError, BatchFormat, BatchHeader, DatasetRef, Digest,
@@ -19,6 +20,9 @@ use super::peers::{AgentChannel, AgentError, Peers};
 
 /// Batches held ready: enough to hide one lease, few enough for a small VM.
 const BATCHES_AHEAD: usize = 3;
+
+/// Between two attempts at what an agent refuses for the time being.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a feed needs to know.
 #[derive(Clone)]
@@ -82,7 +86,7 @@ struct Settlement {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FeedError {
     /// The agent did not come (back) in time.
-    #[error("expected agent {agent} within {}, it did not come{}", tributary_console::HumanDuration(*.waited), last_words(.last))]
+    #[error("expected agent {agent} within {}, it did not come{}", HumanDuration(*.waited), last_words(.last))]
     Away {
         /// The agent.
         agent: tributary_protocol::PartyName,
@@ -228,7 +232,9 @@ impl Fetcher {
         batches: mpsc::Sender<Result<FedBatch, FeedError>>,
         mut settlements: mpsc::Receiver<Settlement>,
     ) {
+        let mut stall = Stall::default();
         while next < self.terms.steps {
+            let asked = next;
             let fetched = {
                 let fetch = self.fetch(&channel, &mut next, &batches);
                 let mut fetch = std::pin::pin!(fetch);
@@ -241,25 +247,24 @@ impl Fetcher {
                     }
                 }
             };
-            match fetched {
-                Ok(Fetched::All) => {}
+            let interrupted = match fetched {
+                Ok(Fetched::All) => {
+                    stall.over();
+                    continue;
+                }
                 Ok(Fetched::NoMore) => break,
                 Err(Interrupted::Reader) => return,
-                Err(Interrupted::Fatal(error)) => {
+                Err(interrupted) => interrupted,
+            };
+            if next > asked {
+                stall.over();
+            }
+            match self.take_up(interrupted, &channel, &mut stall).await {
+                Ok((again, next_step)) => (channel, next) = (again, next_step),
+                Err(error) => {
                     // The reader may be gone; then nobody needs the error.
                     let _ = batches.send(Err(error)).await;
                     break;
-                }
-                Err(Interrupted::Connection(error)) => {
-                    tracing::info!(dataset = %self.terms.dataset, %error, "the run is interrupted at this agent");
-                    self.peers.lost(&self.terms.dataset.owner, &channel);
-                    match self.join().await {
-                        Ok((again, _, next_step)) => (channel, next) = (again, next_step),
-                        Err(error) => {
-                            let _ = batches.send(Err(error)).await;
-                            break;
-                        }
-                    }
                 }
             }
         }
@@ -267,6 +272,41 @@ impl Fetcher {
         while let Some(settlement) = settlements.recv().await {
             self.settle_persistently(&mut channel, settlement).await;
         }
+    }
+
+    /// Joins the run again after an interruption, as long as that may mend it.
+    async fn take_up(
+        &mut self,
+        interrupted: Interrupted,
+        channel: &AgentChannel,
+        stall: &mut Stall,
+    ) -> Result<(AgentChannel, u64), FeedError> {
+        match interrupted {
+            Interrupted::Fatal(error) => return Err(error),
+            Interrupted::Refused(refusal) => {
+                let begins = stall.0.is_none();
+                let left = stall.left(self.terms.patience);
+                if left.is_zero() {
+                    return Err(self.refused(refusal));
+                }
+                if begins {
+                    let agent = &self.terms.dataset.owner;
+                    self.console.warn(format_args!(
+                        "agent {agent} holds the run up: {refusal}; asking again for {}",
+                        HumanDuration(left)
+                    ));
+                }
+                tokio::time::sleep(RETRY_PAUSE.min(left)).await;
+            }
+            Interrupted::Connection(error) => {
+                tracing::info!(dataset = %self.terms.dataset, %error, "the run is interrupted at this agent");
+                self.peers.lost(&self.terms.dataset.owner, channel);
+            }
+            // Whoever took up the run for it has noticed.
+            Interrupted::Reader => {}
+        }
+        let (channel, _, next) = self.join().await?;
+        Ok((channel, next))
     }
 
     /// Finds the agent, waiting visibly, and takes part in the run.
@@ -305,7 +345,7 @@ impl Fetcher {
                     {
                         // The ledger's keeper may be the one that is away: ask again.
                         remember(&silent_ledger, Some(refusal));
-                        tokio::time::sleep(Duration::from_millis(500)).await;
+                        tokio::time::sleep(RETRY_PAUSE).await;
                     }
                     Ok(AgentResponse::Refused(refusal)) => return Err(self.refused(refusal)),
                     Ok(other) => return Err(self.unexpected("Joined", kind(&other))),
@@ -348,12 +388,7 @@ impl Fetcher {
             AgentResponse::Refused(refusal) if refusal.code == ServiceRefusalCode::Budget => {
                 return Ok(Fetched::NoMore);
             }
-            AgentResponse::Refused(refusal) if is_mended_by_joining(&refusal) => {
-                return Err(Interrupted::Connection(refusal.to_string()));
-            }
-            AgentResponse::Refused(refusal) => {
-                return Err(Interrupted::Fatal(self.refused(refusal)));
-            }
+            AgentResponse::Refused(refusal) => return Err(self.interruption(refusal)),
             other => return Err(self.unexpected("Streaming", kind(&other)).into()),
         };
         if first_step != *next || count == 0 || count > self.terms.window {
@@ -404,23 +439,21 @@ impl Fetcher {
         // While batches flow, a settlement that fails is made up for by the next.
         let _ = settlement.done.send(outcome.or_else(|failed| match failed {
             Interrupted::Fatal(error) => Err(error),
-            Interrupted::Connection(_) | Interrupted::Reader => Ok(()),
+            Interrupted::Connection(_) | Interrupted::Refused(_) | Interrupted::Reader => Ok(()),
         }));
     }
 
     /// The last settlement is worth waiting for the agent.
     async fn settle_persistently(&mut self, channel: &mut AgentChannel, settlement: Settlement) {
+        let mut stall = Stall::default();
         let outcome = loop {
-            match self.settle_once(channel, &settlement).await {
+            let interrupted = match self.settle_once(channel, &settlement).await {
                 Ok(()) => break Ok(()),
-                Err(Interrupted::Fatal(error)) => break Err(error),
-                Err(_) => {
-                    self.peers.lost(&self.terms.dataset.owner, channel);
-                    match self.join().await {
-                        Ok((again, _, _)) => *channel = again,
-                        Err(error) => break Err(error),
-                    }
-                }
+                Err(interrupted) => interrupted,
+            };
+            match self.take_up(interrupted, channel, &mut stall).await {
+                Ok((again, _)) => *channel = again,
+                Err(error) => break Err(error),
             }
         };
         let _ = settlement.done.send(outcome);
@@ -439,11 +472,19 @@ impl Fetcher {
         };
         match ask(channel, &request).await? {
             AgentResponse::Settled => Ok(()),
-            AgentResponse::Refused(refusal) if is_mended_by_joining(&refusal) => {
-                Err(Interrupted::Connection(refusal.to_string()))
-            }
-            AgentResponse::Refused(refusal) => Err(Interrupted::Fatal(self.refused(refusal))),
+            AgentResponse::Refused(refusal) => Err(self.interruption(refusal)),
             other => Err(self.unexpected("Settled", kind(&other)).into()),
+        }
+    }
+
+    /// The ledger's keeper may be away, or agent and ledger remember different leases after a crash: then joining again
+    /// may mend it.
+    fn interruption(&self, refusal: ServiceRefusal) -> Interrupted {
+        match refusal.code {
+            ServiceRefusalCode::Ledger | ServiceRefusalCode::Rejoin => {
+                Interrupted::Refused(refusal)
+            }
+            _ => Interrupted::Fatal(self.refused(refusal)),
         }
     }
 
@@ -471,6 +512,8 @@ enum Fetched {
 enum Interrupted {
     /// The agent may come back.
     Connection(String),
+    /// The agent is there, and joining again may change its answer.
+    Refused(ServiceRefusal),
     /// Nothing that waiting would mend.
     Fatal(FeedError),
     /// Nobody reads any more.
@@ -504,12 +547,20 @@ fn remember(
     std::mem::replace(&mut slot, refusal)
 }
 
-/// The ledger's keeper may be away, or agent and ledger remember different leases after a crash.
-fn is_mended_by_joining(refusal: &ServiceRefusal) -> bool {
-    matches!(
-        refusal.code,
-        ServiceRefusalCode::Ledger | ServiceRefusalCode::Rejoin
-    )
+/// Since when an agent that is there has refused, one answer after the other: joining may succeed each time and mend
+/// nothing, as where the ledger's disk is full.
+#[derive(Default)]
+struct Stall(Option<Instant>);
+
+impl Stall {
+    /// What is left of the patience with it; the first call begins it.
+    fn left(&mut self, patience: Duration) -> Duration {
+        patience.saturating_sub(self.0.get_or_insert_with(Instant::now).elapsed())
+    }
+
+    fn over(&mut self) {
+        self.0 = None;
+    }
 }
 
 const fn kind(response: &AgentResponse) -> &'static str {

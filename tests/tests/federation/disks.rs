@@ -65,7 +65,7 @@ fn a_ledger_on_a_full_disk_leases_nothing_and_opens_again() {
         .train(&[&keeper, &other])
         .words(&["--patience", "2"])
         .run();
-    assert_ne!(refused.code, Some(0));
+    refused.refused(13, "ledger-unavailable", &["tdp-1"]);
     let address = keeper.listen();
     keeper.process.stop();
     let keeper = restarted(&federation, PROVIDERS[0], &address, None);
