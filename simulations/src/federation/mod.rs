@@ -4,13 +4,12 @@
 //! program, which starts itself as either party (see [`party`]). Nothing goes from one party to another but files that the
 //! walk-through passes on, too, and what they say to each other over attested channels on loopback.
 
+mod agents;
 mod data;
 mod outcome;
 mod party;
 mod process;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -23,7 +22,8 @@ pub use data::{Data, DataSource};
 pub use outcome::Outcome;
 pub use party::{Party, act_as_party};
 
-use process::{Process, command};
+use agents::{Agents, RESTARTS};
+use process::{Ended, command};
 
 /// What to simulate.
 #[derive(Debug, Clone)]
@@ -95,21 +95,16 @@ pub async fn run_mnist(plan: &Plan, console: &Console) -> Result<Outcome, Failur
     )?;
     found(&folder, plan, &data, console).await?;
     write_contract(&folder, plan, &data, console).await?;
-    let agents = start_agents(&folder, plan.agents, console).await?;
+    let mut agents = Agents::start(&folder, plan.agents, console).await?;
     let number = register(&folder, &agents, console).await?;
-    let report = train(&folder, &agents, number, &data, console).await?;
+    let report = train(&folder, &mut agents, number, &data, console).await?;
     let opened = open_model(&folder, number, console).await?;
     let accuracy = evaluate(&folder, &opened, number, &data).await?;
-    let mut peak_rss_mib = BTreeMap::new();
-    for agent in &agents {
-        peak_rss_mib.insert(agent.name.clone(), agent.process.peak_rss_mib()?);
-    }
+    let mut peak_rss_mib = agents.peak_rss_mib()?;
     let aggregator = number_at(&report, "/peak_rss_mib")?;
     peak_rss_mib.insert("aggregator".to_owned(), aggregator);
     peak_rss_mib.insert("simulations".to_owned(), peak_rss()?.as_mib());
-    for agent in agents {
-        agent.process.stop().await?;
-    }
+    agents.stop().await?;
     Outcome::new(
         &report,
         accuracy,
@@ -242,63 +237,10 @@ async fn write_contract(
     Ok(())
 }
 
-/// An agent that serves.
-struct RunningAgent {
-    name: String,
-    address: SocketAddr,
-    process: Process,
-}
-
-async fn start_agents(
-    folder: &Folder,
-    count: usize,
-    console: &Console,
-) -> Result<Vec<RunningAgent>, Failure> {
-    let mut agents: Vec<RunningAgent> = Vec::new();
-    for number in 1..=count {
-        let name = provider(number);
-        let mut serve = as_owned(&["serve", "--listen", "127.0.0.1:0"]);
-        serve.extend(keys(folder, &name));
-        if let Some(keeper) = agents.first() {
-            // The first agent keeps the ledger, and the others ask it.
-            serve.extend([
-                "--ledger".to_owned(),
-                format!("{}={}", keeper.name, keeper.address),
-            ]);
-        }
-        let mut process = Process::start(Party::Agent, &serve, &folder.log(&name))?;
-        let ready = process.first_result().await?;
-        let address = ready
-            .pointer("/listening")
-            .and_then(Value::as_str)
-            .and_then(|address| address.parse().ok())
-            .ok_or_else(|| {
-                Failure::new(
-                    ErrorCode::INTERNAL,
-                    format!("{name} did not say where it listens"),
-                )
-            })?;
-        console.note(format_args!(
-            "{name} serves at {address}, process {}",
-            process.pid()
-        ));
-        agents.push(RunningAgent {
-            name,
-            address,
-            process,
-        });
-    }
-    Ok(agents)
-}
-
-async fn register(
-    folder: &Folder,
-    agents: &[RunningAgent],
-    console: &Console,
-) -> Result<u64, Failure> {
+async fn register(folder: &Folder, agents: &Agents<'_>, console: &Console) -> Result<u64, Failure> {
     let contract = folder.file("contract.dsse").display().to_string();
-    let keeper = &agents[0];
-    let address = keeper.address.to_string();
+    let (keeper, address) = agents.keeper();
+    let address = address.to_string();
     let mut register = as_owned(&[
         "contract",
         "register",
@@ -314,25 +256,21 @@ async fn register(
         .and_then(Value::as_u64)
         .ok_or_else(|| Failure::new(ErrorCode::INTERNAL, "the ledger gave no number"))?;
     console.note(format_args!(
-        "contract {number} is on the ledger of {}",
-        keeper.name
+        "contract {number} is on the ledger of {keeper}"
     ));
     Ok(number)
 }
 
 async fn train(
     folder: &Folder,
-    agents: &[RunningAgent],
+    agents: &mut Agents<'_>,
     number: u64,
     data: &Data,
     console: &Console,
 ) -> Result<Value, Failure> {
     let mut train = as_owned(&["train", "--contract", &number.to_string()]);
-    for agent in agents {
-        train.extend([
-            "--agent".to_owned(),
-            format!("{}={}", agent.name, agent.address),
-        ]);
+    for (name, address) in agents.addresses() {
+        train.extend(["--agent".to_owned(), format!("{name}={address}")]);
     }
     train.extend([
         "--validation-images".to_owned(),
@@ -343,13 +281,33 @@ async fn train(
         data.validation.labels.display().to_string(),
     ]);
     train.extend(keys(folder, CONSUMER));
-    process::run_visibly(
-        Party::Aggregator,
-        &train,
-        console,
-        &folder.log("aggregator"),
-    )
-    .await?;
+    let log = folder.log("aggregator");
+    let mut restarts = 0;
+    loop {
+        let run = process::run_visibly(Party::Aggregator, &train, console, &log);
+        let ended = tokio::select! {
+            ended = run => ended?,
+            failure = agents.keep_running(console) => return Err(failure),
+        };
+        match ended {
+            Ended::Well => break,
+            Ended::BySignal if restarts < RESTARTS => {
+                restarts += 1;
+                console.warn(
+                    "the aggregator was ended by a signal; it resumes from its newest checkpoint",
+                );
+                if !train.iter().any(|word| word == "--resume") {
+                    train.push("--resume".to_owned());
+                }
+            }
+            Ended::BySignal => {
+                return Err(Failure::new(
+                    ErrorCode::INTERRUPTED,
+                    format!("the aggregator was ended by a signal, after {restarts} restarts"),
+                ));
+            }
+        }
+    }
     let report = folder
         .home(CONSUMER)
         .join("runs")

@@ -1,5 +1,6 @@
 //! Processes of the federation: started, listened to, and ended by the one that started them.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -45,25 +46,34 @@ pub(super) async fn command(party: Party, arguments: &[String]) -> Result<Value,
     result(party, arguments, &out?, status.code())
 }
 
+/// How a command ended that did not fail by itself.
+pub(super) enum Ended {
+    /// It did what it was asked.
+    Well,
+    /// Somebody, or the system, ended it.
+    BySignal,
+}
+
 /// Runs a command whose progress a person should see, while its words are kept in a log.
 pub(super) async fn run_visibly(
     party: Party,
     arguments: &[String],
     console: &Console,
     log: &Path,
-) -> Result<(), Failure> {
+) -> Result<Ended, Failure> {
     let mut command = start(party, arguments)?;
     command.stdout(Stdio::null());
     if console.json() {
-        command.stderr(std::fs::File::create(log)?);
+        command.stderr(File::options().create(true).append(true).open(log)?);
     } else {
         command.stderr(Stdio::inherit());
     }
     let status = command.spawn()?.wait().await?;
-    if status.success() {
-        return Ok(());
+    match status.code() {
+        Some(0) => Ok(Ended::Well),
+        Some(code) => Err(failed(party, arguments, Some(code), None)),
+        None => Ok(Ended::BySignal),
     }
-    Err(failed(party, arguments, status.code(), None))
 }
 
 impl Process {
@@ -72,7 +82,8 @@ impl Process {
         let child = start(party, arguments)?
             .arg("--json")
             .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(log)?)
+            // What a process that is started again said before stays.
+            .stderr(File::options().create(true).append(true).open(log)?)
             .spawn()?;
         let pid = child
             .id()
@@ -121,6 +132,11 @@ impl Process {
         };
         result(self.party, &["serve".to_owned()], &line, status)
             .map_err(|failure| failure.hint(format!("see {}", self.log.display())))
+    }
+
+    /// How it ended, if it did: its exit code, or none where a signal ended it.
+    pub(super) fn ended(&mut self) -> Result<Option<Option<i32>>, Failure> {
+        Ok(self.child.try_wait()?.map(|status| status.code()))
     }
 
     /// The largest resident memory so far, in MiB.
