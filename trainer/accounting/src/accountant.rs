@@ -35,6 +35,17 @@ pub enum AccountingError {
         /// The epsilon asked for.
         target: Epsilon,
     },
+    /// No rate that the search allows meets the target.
+    #[error(
+        "no sampling rate down to 1e-12 keeps {steps} steps within epsilon {target}; \
+         allow a larger epsilon or delta, fewer steps or more noise"
+    )]
+    NoRate {
+        /// The steps asked for.
+        steps: Steps,
+        /// The epsilon asked for.
+        target: Epsilon,
+    },
     /// More steps than can be counted.
     #[error("the number of steps exceeds 2^64 - 1; split the run")]
     TooManySteps,
@@ -158,6 +169,58 @@ pub fn calibrate_noise(
     Ok(NoiseMultiplier::new(enough)?)
 }
 
+/// The largest sampling rate, to a millionth and from below, with which `steps` at `noise_multiplier` keep within `target`
+/// at `delta`.
+///
+/// ```
+/// use tributary_accounting::{Delta, Epsilon, NoiseMultiplier, Pld, Steps, calibrate_rate};
+/// let (target, delta) = (Epsilon::new(3.0)?, Delta::new(1e-5)?);
+/// let rate = calibrate_rate(&Pld, target, delta, NoiseMultiplier::new(1.0)?, Steps::new(1_000))?;
+/// assert!(rate.get() > 0.015 && rate.get() < 0.02);
+/// # Ok::<(), tributary_accounting::AccountingError>(())
+/// ```
+///
+/// # Errors
+/// [`AccountingError::NoRate`] where even a rate of 1e-12 is too much.
+pub fn calibrate_rate(
+    accountant: &dyn Accountant,
+    target: Epsilon,
+    delta: Delta,
+    noise_multiplier: NoiseMultiplier,
+    steps: Steps,
+) -> Result<SamplingRate, AccountingError> {
+    let within = |rate: f64| {
+        let phase = Phase {
+            sampling_rate: SamplingRate::new(rate)?,
+            noise_multiplier,
+            steps,
+        };
+        Ok::<bool, AccountingError>(accountant.epsilon(&[phase], delta)? <= target)
+    };
+    if within(1.0)? {
+        return Ok(SamplingRate::new(1.0)?);
+    }
+    let (mut too_much, mut fits) = (1.0, 0.5);
+    while !within(fits)? {
+        too_much = fits;
+        fits /= 2.0;
+        if fits < SMALLEST_RATE {
+            return Err(AccountingError::NoRate { steps, target });
+        }
+    }
+    while too_much > fits * (1.0 + 1e-6) {
+        let middle = 0.5 * (too_much + fits);
+        if within(middle)? {
+            fits = middle;
+        } else {
+            too_much = middle;
+        }
+    }
+    Ok(SamplingRate::new(fits)?)
+}
+
+/// Below this no record of any dataset would ever be drawn.
+const SMALLEST_RATE: f64 = 1e-12;
 /// Beyond this nothing is left of a gradient.
 const LARGEST_MULTIPLIER: f64 = 65_536.0;
 /// Below this no accountant promises anything of use.

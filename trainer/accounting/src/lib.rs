@@ -4,11 +4,12 @@
 //! The mechanism accounted for is the **Poisson-subsampled Gaussian on an integer grid**: each record joins a step
 //! independently with probability `q` ([`SamplingRate`]); its clipped gradient is an integer vector of norm at most `C`;
 //! discrete Gaussian noise of deviation at least `z C` ([`NoiseMultiplier`]) is added to the sum. Adjacency is
-//! add-or-remove-one record. [`Rdp`] says beside its code why the analysis of the continuous Gaussian carries over.
+//! add-or-remove-one record. [`Rdp`] and [`Pld`] each say beside their code why the analysis of the continuous Gaussian
+//! carries over, and what it costs.
 //!
 //! A value flows so: numbers are checked once, on becoming [`SamplingRate`], [`NoiseMultiplier`], [`Delta`], [`Steps`];
 //! a stretch of equal steps is a [`Phase`]; an [`Accountant`] turns phases and a delta into an [`Epsilon`], which is
-//! never below the truth. [`Capacity`] splits delta between the accountant and the overflow of padded batches.
+//! never below the truth: [`Rdp`] in microseconds once its curves are there, [`Pld`] more closely. [`Capacity`] splits delta between the accountant and the overflow of padded batches.
 //! [`RdpLedger`] does the same step by step, cheap enough for a progress bar.
 //!
 //! Not here: sampling, noise and clipping themselves, budgets of contracts, anything that reads data.
@@ -29,10 +30,14 @@
 mod accountant;
 mod capacity;
 mod moments;
+mod pld;
 mod quantities;
 mod rdp;
 
-pub use accountant::{Accountant, AccountingError, Phase, calibrate_noise, largest_steps};
+pub use accountant::{
+    Accountant, AccountingError, Phase, calibrate_noise, calibrate_rate, largest_steps,
+};
 pub use capacity::Capacity;
+pub use pld::Pld;
 pub use quantities::{Delta, Epsilon, NoiseMultiplier, OutOfRange, SamplingRate, Steps};
 pub use rdp::{Rdp, RdpLedger};

@@ -1,62 +1,19 @@
 //! The accountant against other implementations, exact formulas, and what must hold of any accountant.
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
+mod exact;
 
+use exact::{exact_epsilon, phase, vectors};
 use proptest::prelude::*;
 use tributary_accounting::{
     Accountant, AccountingError, Delta, Epsilon, NoiseMultiplier, Phase, Rdp, RdpLedger,
     SamplingRate, Steps, calibrate_noise, largest_steps,
 };
 
-fn phase(q: f64, z: f64, steps: u64) -> Phase {
-    Phase {
-        sampling_rate: SamplingRate::new(q).unwrap(),
-        noise_multiplier: NoiseMultiplier::new(z).unwrap(),
-        steps: Steps::new(steps),
-    }
-}
-
 fn rdp(phases: &[Phase], delta: f64) -> f64 {
     Rdp.epsilon(phases, Delta::new(delta).unwrap())
         .unwrap()
         .get()
-}
-
-#[derive(serde::Deserialize)]
-struct Vectors {
-    settings: Vec<Setting>,
-}
-
-#[derive(serde::Deserialize)]
-struct Setting {
-    sampling_rate: f64,
-    noise_multiplier: f64,
-    steps: u64,
-    delta: f64,
-    rdp: f64,
-    pld: f64,
-}
-
-/// The shared vectors, or `None` where they are absent and need not be there.
-fn vectors() -> Option<Vectors> {
-    let shared = std::env::var_os("TRIBUTARY_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
-    let file = shared.join("vectors/dp/epsilon.json");
-    match std::fs::read(&file) {
-        Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap()),
-        Err(error) => {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "{}: {error}",
-                file.display()
-            );
-            println!("skipped: {} is not there", file.display());
-            None
-        }
-    }
 }
 
 #[test]
@@ -250,75 +207,4 @@ proptest! {
     fn sampling_never_costs_more_than_taking_all(q in 0.001f64..0.999, z in 0.4f64..4.0, steps in 1u64..200) {
         prop_assert!(rdp(&[phase(q, z, steps)], 1e-5) <= rdp(&[phase(1.0, z, steps)], 1e-5) * (1.0 + 1e-8));
     }
-}
-
-/// The exact epsilon of one step of the subsampled Gaussian, the worse of both directions, by bisection on the exact
-/// delta (for q = 1 this is Theorem 8 of Balle and Wang 2018).
-fn exact_epsilon(q: f64, z: f64, delta: f64) -> f64 {
-    let (mut low, mut high) = (0.0, 1e6);
-    for _ in 0..200 {
-        let middle = 0.5 * (low + high);
-        if exact_delta(q, z, middle) > delta {
-            low = middle
-        } else {
-            high = middle
-        }
-    }
-    low
-}
-
-/// `max over directions of sup_S P[M(D) in S] - e^ε P[M(D') in S]`; the best S is a half line in both.
-fn exact_delta(q: f64, z: f64, epsilon: f64) -> f64 {
-    let upper = |x: f64, mean: f64| 0.5 * erfc((x - mean) / (z * std::f64::consts::SQRT_2));
-    // With the record against without: 1 - q + q e^w > e^ε, that is x > cut.
-    let cut = 0.5 + z * z * ln_exp_plus(epsilon, (q - 1.0) / q, q);
-    let with = (1.0 - q) * upper(cut, 0.0) + q * upper(cut, 1.0) - scaled(epsilon, upper(cut, 0.0));
-    // Without against with: 1 - q + q e^w < e^-ε, possible only where e^-ε > 1 - q.
-    let rest = (-epsilon).exp() - (1.0 - q);
-    let without = if rest > 0.0 {
-        let cut = 0.5 + z * z * (rest / q).ln();
-        let lower = |mean: f64| upper(-cut, -mean);
-        lower(0.0) - scaled(epsilon, (1.0 - q) * lower(0.0) + q * lower(1.0))
-    } else {
-        0.0
-    };
-    with.max(without)
-}
-
-/// `log(e^ε/q + shift)` without overflow.
-fn ln_exp_plus(epsilon: f64, shift: f64, q: f64) -> f64 {
-    epsilon - q.ln() + (shift * q * (-epsilon).exp()).ln_1p()
-}
-
-/// `e^ε p`, where p may be too small for e^ε to be formed first.
-fn scaled(epsilon: f64, p: f64) -> f64 {
-    if p == 0.0 {
-        0.0
-    } else {
-        (epsilon + p.ln()).exp()
-    }
-}
-
-/// The complementary error function: the series of erf below 2, the continued fraction above.
-fn erfc(x: f64) -> f64 {
-    if x < 0.0 {
-        return 2.0 - erfc(-x);
-    }
-    let root_pi = std::f64::consts::PI.sqrt();
-    if x < 2.0 {
-        let (mut term, mut sum, mut n) = (x, x, 0.0);
-        while term.abs() > 1e-18 * sum {
-            n += 1.0;
-            term *= -x * x / n;
-            sum += term / (2.0 * n + 1.0);
-            if n > 200.0 {
-                break;
-            }
-        }
-        return 1.0 - 2.0 / root_pi * sum;
-    }
-    let fraction = (1..=200)
-        .rev()
-        .fold(x, |below, k| x + f64::from(k) / 2.0 / below);
-    (-x * x).exp() / (root_pi * fraction)
 }
