@@ -12,6 +12,7 @@ mod keeper;
 mod model;
 mod period;
 mod plan;
+mod privacy;
 mod receipt;
 mod reference;
 #[cfg(test)]
@@ -75,6 +76,9 @@ enum Command {
     Contract(contract::ContractCommand),
     /// Say what a run would cost in privacy, bytes and time, and what would refuse it. Spends nothing.
     Plan(plan::PlanArgs),
+    /// Compute with privacy: epsilon, noise, steps and rates. Needs no contract.
+    #[command(subcommand)]
+    Privacy(privacy::PrivacyCommand),
     /// Allow one run of a contract to another party's machine, once.
     Authorise(authorise::AuthoriseArgs),
     /// Train under a contract: join the agents, train with differential privacy, seal the model.
@@ -114,6 +118,7 @@ pub fn program(line: AggregatorLine, console: &Console) -> Result<(), Failure> {
         Command::Init(args) => init::init(&args, console),
         Command::Model(command) => model::run(&command, console),
         Command::Contract(command) => contract::run(command, console),
+        Command::Privacy(command) => privacy::run(&command, console),
         Command::Plan(args) => plan::plan(&args, console),
         Command::Authorise(args) => authorise::authorise(&args, console),
         Command::Train(args) => train::train(&args, console),

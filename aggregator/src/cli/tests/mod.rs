@@ -3,6 +3,7 @@
 mod federation;
 mod ledger;
 mod models;
+mod privacy;
 mod scene;
 mod writing;
 
