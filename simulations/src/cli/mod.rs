@@ -1,5 +1,6 @@
 //! The command line of `simulations`.
 
+mod audit;
 mod data;
 mod run;
 
@@ -27,6 +28,8 @@ enum Command {
     Run(run::RunArgs),
     /// Makes data for federations that are run by hand.
     Data(data::DataArgs),
+    /// Attacks the trainer's privacy, and says what epsilon the attacks prove.
+    Audit(audit::AuditArgs),
 }
 
 impl CommandLine for Simulations {
@@ -47,5 +50,6 @@ fn program(line: Simulations, console: &Console) -> Result<(), Failure> {
     match line.command {
         Command::Run(args) => run::run(&args, console),
         Command::Data(args) => data::run(&args, console),
+        Command::Audit(args) => audit::run(&args, console),
     }
 }
