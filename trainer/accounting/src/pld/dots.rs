@@ -27,8 +27,6 @@ pub(super) struct Dots {
     slack: f64,
     /// Probability that is counted as lost.
     lost: f64,
-    /// By how much, roughly, rounding to the grid has raised epsilon.
-    pub(super) raised: f64,
 }
 
 /// What is counted as an infinite loss may raise delta by this share.
@@ -93,7 +91,6 @@ impl Dots {
             kernel,
             slack: norm * error,
             lost,
-            raised: (log_moment - tilt.log_moment) / c,
         })
     }
 

@@ -49,6 +49,18 @@ const REACH: f64 = 9.6;
 /// Of the rule and the cut together: `3 e^-42` and `1e-18`.
 const METHOD_ERROR: f64 = 1e-17;
 
+impl Mesh {
+    /// The same range in cells of at most this width.
+    fn refined(self, width: f64) -> Self {
+        let parts = (self.width / width).ceil().max(1.0);
+        Self {
+            width: self.width / parts,
+            count: (self.count - 1) * parts as usize + 1,
+            ..self
+        }
+    }
+}
+
 impl Tilted<'_> {
     /// Nodes that serve every `c + iτ` with `|τ| <= t`.
     pub(super) fn mesh(&self, t: f64) -> Mesh {
@@ -144,7 +156,7 @@ pub(super) struct Node {
 ///
 /// **By the spread of the loss.** With `L'` an independent copy under the tilted law `ρ`,
 /// `|M(c + it)|²/M(c)² = 1 - E[1 - cos t(L - L')]`, and `1 - cos θ >= κ(φ) θ²` for `|θ| <= φ <= π`,
-/// `κ(φ) = (1 - cos φ)/φ²`. So for every `b`, with `φ = t (L(b) - L(-∞))` and `V = E[(L - L')²; x, x' <= b]`,
+/// `κ(φ) = (1 - cos φ)/φ²`. So for every `a < b`, with `φ = t |L(b) - L(a)|` and `V = E[(L - L')²; a <= x, x' <= b]`,
 /// `log |M(c + it)|/M(c) <= -κ(φ) t² V / 2`.
 ///
 /// **By parts.** Let `r = ρ/(d/dx log X)`. Right of any `a`, `|∫ ρ e^(it log X)| <= (r(a) + TV(r))/t`, since
@@ -152,21 +164,21 @@ pub(super) struct Node {
 /// function of `w`: at most three zeros, hence at most two maxima, and `r(a) + TV(r) <= 4 max r`. So
 /// `|M(c + it)|/M(c) <= 1 - (∫_a ρ - 4 max_{x>=a} r / t)` for every `a`, which falls as `t` grows.
 pub(super) struct Decay {
-    /// For every `b`: the loss above its infimum, and a lower bound of `V`.
-    before: Vec<(f64, f64)>,
+    /// For some `a`, and every `b`: how far apart their losses are, and a lower bound of `V`.
+    between: Vec<Vec<(f64, f64)>>,
     /// For every `a`: lower bounds of `∫_a ρ` and upper bounds of `4 max r`.
     beyond: Vec<(f64, f64)>,
 }
 
-/// A mesh for this `t` is fine enough that neighbouring weights differ little.
-const FINE: f64 = 40.0;
+/// Cells to a deviation: so many that neighbouring weights differ little.
+const FINE: f64 = 8.0;
 
 impl Decay {
     /// Between nodes, `|(log ρ)''|` and `|(log r)''|`, at most `1/σ² + (c + 2)/4σ⁴`, bound how far `ρ` dips and `r` rises;
     /// the loss is monotone.
     pub(super) fn of(tilted: &Tilted<'_>, log_moment: f64) -> Self {
         let step = tilted.step;
-        let mesh = tilted.mesh(FINE);
+        let mesh = tilted.mesh(0.0).refined(step.sigma / FINE);
         let variance = step.variance();
         let bend = (1.0 + (tilted.c + 2.0) / (4.0 * variance)) / variance;
         let between = (mesh.width * mesh.width / 8.0 * bend).exp();
@@ -182,34 +194,27 @@ impl Decay {
             largest = largest.max(weight / mesh.width * variance / step.slope(x) * between);
             beyond.push((mass, 4.0 * largest));
         }
-        let above_infimum = |x: f64| (step.q / step.keep * ((x - 0.5) / variance).exp()).ln_1p();
-        let (mut m0, mut m1, mut m2, mut spread) = (0.0, 0.0, 0.0, 0.0);
-        let mut before = Vec::with_capacity(nodes.len());
-        for pair in nodes.windows(2) {
-            let mass = pair[0].1.min(pair[1].1) / between;
-            let (left, right) = (above_infimum(pair[0].0), above_infimum(pair[1].0));
-            if !right.is_finite() {
-                break;
-            }
-            // Each pair of cells at their smallest distance.
-            spread += 2.0 * mass * (left * left * m0 - 2.0 * left * m1 + m2).max(0.0);
-            m0 += mass;
-            m1 += mass * right;
-            m2 += mass * right * right;
-            before.push((right, spread));
-        }
-        Self { before, beyond }
+        let stride = ((step.sigma / 2.0 / mesh.width) as usize).max(1);
+        let between = (0..nodes.len())
+            .step_by(stride)
+            .filter(|&first| nodes[first].1 > START || first == 0)
+            .map(|first| spreads(step, &nodes[first..], between))
+            .collect();
+        Self { between, beyond }
     }
 
     /// An upper bound of `log |M(c + iτ)|/M(c)` for every `τ` from `t` to `end`.
     pub(super) fn log_ratio(&self, t: f64, end: f64) -> f64 {
-        let by_spread = self
-            .before
-            .iter()
-            .map(|&(loss, spread)| (end * loss, spread))
-            .take_while(|&(phi, _)| phi <= PI)
-            .map(|(phi, spread)| kappa(phi) * t * t * spread / 2.0)
-            .fold(0.0, f64::max);
+        let mut by_spread = 0.0f64;
+        for spreads in &self.between {
+            let within = spreads.iter().take_while(|&&(loss, _)| end * loss <= PI);
+            for &(loss, spread) in within {
+                let most = t * t * spread / 4.0;
+                if most > by_spread {
+                    by_spread = by_spread.max(2.0 * kappa(end * loss) * most);
+                }
+            }
+        }
         by_spread.max(-self.log_ratio_beyond(t)) * -(1.0 - 1e-9)
     }
 
@@ -222,6 +227,36 @@ impl Decay {
             .fold(0.0, f64::max);
         (-gap.min(0.999)).ln_1p()
     }
+}
+
+/// A start with less of the mass is as good as the one before it.
+const START: f64 = 1e-9;
+
+/// For every end: the loss above that of the first node, and a lower bound of `E[(L - L')²]` in between. Of each pair of
+/// cells the smallest masses and the smallest distance count.
+fn spreads(step: &Step, nodes: &[(f64, f64)], between: f64) -> Vec<(f64, f64)> {
+    let odds = |x: f64| step.q / step.keep * ((x - 0.5) / step.variance()).exp();
+    let Some(first) = nodes.first().map(|&(x, _)| odds(x).ln_1p()) else {
+        return Vec::new();
+    };
+    let (mut m0, mut m1, mut m2, mut spread) = (0.0, 0.0, 0.0, 0.0);
+    let mut ends = Vec::with_capacity(nodes.len());
+    for pair in nodes.windows(2) {
+        let mass = pair[0].1.min(pair[1].1) / between;
+        let (left, right) = (
+            odds(pair[0].0).ln_1p() - first,
+            odds(pair[1].0).ln_1p() - first,
+        );
+        if !right.is_finite() {
+            break;
+        }
+        spread += 2.0 * mass * (left * left * m0 - 2.0 * left * m1 + m2).max(0.0);
+        m0 += mass;
+        m1 += mass * right;
+        m2 += mass * right * right;
+        ends.push((right, spread));
+    }
+    ends
 }
 
 /// `(1 - cos φ)/φ²`, which falls from 1/2 at 0 to `2/π²` at `π`.
