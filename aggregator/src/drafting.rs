@@ -2,14 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use tributary_accounting::{
-    AccountingError, Capacity, Delta, Epsilon, NoiseMultiplier, Rdp, SamplingRate, Steps,
+    AccountingError, Capacity, Delta, Epsilon, NoiseMultiplier, SamplingRate, Steps,
     calibrate_noise,
 };
 use tributary_attest::Policy;
 use tributary_protocol::{
-    Attestation, Column, ColumnName, ColumnType, Combine, Dataset, DatasetName, Digest, Disclosure,
-    Document, Input, Label, LedgerTerms, Loss, Metrics, Model, Offer, Optimiser, Party, PartyKey,
-    PartyName, PartyRole, People, Pipeline, Privacy, SealingKey, Unit, Validity,
+    AccountantName, Attestation, Column, ColumnName, ColumnType, Combine, Dataset, DatasetName,
+    Digest, Disclosure, Document, Input, Label, LedgerTerms, Loss, Metrics, Model, Offer,
+    Optimiser, Party, PartyKey, PartyName, PartyRole, People, Pipeline, Privacy, SealingKey, Unit,
+    Validity,
 };
 
 /// What the consumer wants; the rest of a contract follows from it and from the offers.
@@ -31,6 +32,8 @@ pub struct Wishes {
     pub epsilon: f64,
     /// The probability that epsilon does not bound.
     pub delta: f64,
+    /// How steps are turned into epsilon.
+    pub accountant: AccountantName,
     /// The probability with which each record takes part in each step.
     pub sampling_rate: f64,
     /// The noise in clipping norms; the least that keeps all runs within `epsilon`, where left out.
@@ -179,7 +182,15 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
         None => {
             let steps = Steps::new(wishes.steps.saturating_mul(wishes.runs.into()));
             let rate = SamplingRate::new(wishes.sampling_rate).map_err(AccountingError::from)?;
-            least_noise(&datasets, wishes.epsilon, wishes.delta, rate, steps)?.get()
+            least_noise(
+                &datasets,
+                wishes.accountant,
+                wishes.epsilon,
+                wishes.delta,
+                rate,
+                steps,
+            )?
+            .get()
         }
     };
     Ok(Document {
@@ -209,6 +220,7 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
             noise_multiplier,
             clipping_norm: wishes.clipping_norm,
             delta: wishes.delta,
+            accountant: wishes.accountant,
         },
         attestation: Attestation {
             aggregator: wishes.aggregator,
@@ -341,6 +353,7 @@ fn column<'a>(offer: &'a Offer, name: &ColumnName) -> Result<&'a Column, DraftEr
 /// The least noise with which every dataset keeps within epsilon: at the smallest delta that overflowing batches leave.
 fn least_noise(
     datasets: &[Dataset],
+    accountant: AccountantName,
     epsilon: f64,
     delta: f64,
     rate: SamplingRate,
@@ -354,5 +367,5 @@ fn least_noise(
             least = left;
         }
     }
-    calibrate_noise(&Rdp, epsilon, least, rate, steps)
+    calibrate_noise(accountant.accountant(), epsilon, least, rate, steps)
 }

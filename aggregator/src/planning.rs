@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tributary_accounting::{AccountingError, Rdp, largest_steps};
+use tributary_accounting::{AccountingError, largest_steps};
 use tributary_protocol::{
     BatchError, BatchFormat, Contract, DatasetSchema, PartyName, SchemaError,
 };
@@ -121,7 +121,7 @@ impl RunPlan {
             let rows = u32::try_from(plan.capacity.rows).unwrap_or(u32::MAX);
             let batch_bytes = BatchFormat::new(schema, rows)?.frame_len() as u64;
             let within = largest_steps(
-                &Rdp,
+                contract.accountant().accountant(),
                 &[],
                 contract.sampling_rate(),
                 contract.noise_multiplier(),

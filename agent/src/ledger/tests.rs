@@ -144,7 +144,7 @@ impl World {
             },
             "privacy": {
                 "unit": "record", "people": "disjoint", "sampling_rate": 0.02, "noise_multiplier": 0.8,
-                "clipping_norm": 1.0, "delta": 1e-5,
+                "clipping_norm": 1.0, "delta": 1e-5, "accountant": "rdp",
             },
             "attestation": {"aggregator": policy, "agents": policy, "interval_seconds": 3600},
             "ledger": {"members": ["alice"]},

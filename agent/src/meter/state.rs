@@ -8,10 +8,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tributary_accounting::{
-    Accountant as _, AccountingError, Delta, Epsilon, NoiseMultiplier, Phase, Rdp, SamplingRate,
-    Steps,
+    AccountingError, Delta, Epsilon, NoiseMultiplier, Phase, SamplingRate, Steps,
 };
-use tributary_protocol::{Contract, DatasetName, DatasetRef, Digest, RunNumber};
+use tributary_protocol::{AccountantName, Contract, DatasetName, DatasetRef, Digest, RunNumber};
 
 use super::refusal::MeterError;
 use crate::vault::StateKey;
@@ -19,7 +18,7 @@ use crate::vault::StateKey;
 /// A contract with a hundred runs takes under a kilobyte; a file longer than this is another file.
 const FILE_SIZE_LIMIT: u64 = 64 << 20;
 
-const HEADER: &[u8; 16] = b"tributary-meter1";
+const HEADER: &[u8; 16] = b"tributary-meter2";
 const TAG_LENGTH: usize = 32;
 
 /// What a contract allows and costs one dataset.
@@ -33,6 +32,8 @@ pub(super) struct Terms {
     pub(super) sampling_rate: SamplingRate,
     /// The noise's standard deviation, in clipping norms.
     pub(super) noise_multiplier: NoiseMultiplier,
+    /// How steps are turned into epsilon.
+    pub(super) accountant: AccountantName,
     /// The most epsilon that all runs may spend.
     pub(super) limit: Epsilon,
     /// The contract's delta.
@@ -78,6 +79,7 @@ pub(super) struct Account {
 pub(super) struct Rules {
     pub(super) sampling_rate: SamplingRate,
     pub(super) noise_multiplier: NoiseMultiplier,
+    pub(super) accountant: AccountantName,
     pub(super) limit: Epsilon,
     pub(super) delta: Delta,
     pub(super) noise_delta: Delta,
@@ -104,6 +106,7 @@ impl Terms {
             dataset: dataset.name.clone(),
             sampling_rate: contract.sampling_rate(),
             noise_multiplier: contract.noise_multiplier(),
+            accountant: contract.accountant(),
             limit: Epsilon::new(part.epsilon).map_err(AccountingError::from)?,
             delta: contract.delta(),
             noise_delta: capacity.remaining_delta,
@@ -120,6 +123,7 @@ impl Terms {
         Rules {
             sampling_rate: self.sampling_rate,
             noise_multiplier: self.noise_multiplier,
+            accountant: self.accountant,
             limit: self.limit,
             delta: self.delta,
             noise_delta: self.noise_delta,
@@ -137,7 +141,10 @@ impl Rules {
         }
         let left = self.delta.get() - self.overflow_per_step * steps as f64;
         match Delta::new(left.min(self.noise_delta.get())) {
-            Ok(delta) => Rdp.epsilon(&[self.phase(steps)], delta),
+            Ok(delta) => {
+                let accountant = self.accountant.accountant();
+                accountant.epsilon(&[self.phase(steps)], delta)
+            }
             // Overflow alone has used up delta.
             Err(_) => Epsilon::new(f64::INFINITY).map_err(AccountingError::from),
         }
@@ -152,22 +159,27 @@ impl Rules {
     }
 }
 
-/// Epsilon of several contracts on one dataset, each with its steps, at one delta that bears the overflow of all.
+/// Epsilon of several contracts on one dataset, each with its steps, at one delta that bears the overflow of all. By the
+/// closer accountant as soon as one of the contracts names it: what any of them says is an upper bound.
 pub(super) fn composed_epsilon<'a>(
     accounts: impl Iterator<Item = (&'a Rules, u64)>,
     delta: Delta,
 ) -> Result<Epsilon, AccountingError> {
     let mut phases = Vec::new();
     let mut left = delta.get();
+    let mut name = AccountantName::Rdp;
     for (rules, steps) in accounts.filter(|(_, steps)| *steps > 0) {
         phases.push(rules.phase(steps));
         left -= rules.overflow_per_step * steps as f64;
+        if rules.accountant == AccountantName::Pld {
+            name = AccountantName::Pld;
+        }
     }
     if phases.is_empty() {
         return Ok(Epsilon::ZERO);
     }
     match Delta::new(left) {
-        Ok(delta) => Rdp.epsilon(&phases, delta),
+        Ok(delta) => name.accountant().epsilon(&phases, delta),
         Err(_) => Epsilon::new(f64::INFINITY).map_err(AccountingError::from),
     }
 }
@@ -253,6 +265,7 @@ impl Account {
             dataset: dataset.clone(),
             sampling_rate: rules.sampling_rate,
             noise_multiplier: rules.noise_multiplier,
+            accountant: rules.accountant,
             limit: rules.limit,
             delta: rules.delta,
             noise_delta: rules.noise_delta,

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use tributary_accounting::{Accountant as _, Delta, NoiseMultiplier, Phase, Rdp, SamplingRate};
+use tributary_protocol::AccountantName;
 
 use super::*;
 
@@ -19,11 +20,46 @@ fn terms(contract: u8, limit: f64) -> Terms {
         dataset: "digits".parse().unwrap(),
         sampling_rate: SamplingRate::new(0.02).unwrap(),
         noise_multiplier: NoiseMultiplier::new(2.0 + f64::from(contract) / 10.0).unwrap(),
+        accountant: AccountantName::Rdp,
         limit: Epsilon::new(limit).unwrap(),
         delta: Delta::new(1e-5).unwrap(),
         noise_delta: Delta::new(0.99e-5).unwrap(),
         overflow_per_step: 1e-10,
     }
+}
+
+#[test]
+fn a_contract_that_names_the_closer_accountant_affords_more_steps_and_keeps_its_limit() {
+    let many = 1 << 20;
+    let grant = |accountant| {
+        let (_folder, meter) = meter();
+        let terms = Terms {
+            accountant,
+            ..terms(0, 1.0)
+        };
+        let granted = meter.reserve_under(&terms, run(1), 0, many).unwrap();
+        assert!(granted < many);
+        assert!(terms.epsilon(granted).unwrap() <= terms.limit);
+        assert!(meter.reserve_under(&terms, run(1), granted, 1).is_err());
+        granted
+    };
+    let (moments, closer) = (grant(AccountantName::Rdp), grant(AccountantName::Pld));
+    assert!(closer > moments + moments / 20, "{closer} and {moments}");
+}
+
+#[test]
+fn an_account_keeps_the_accountant_that_it_began_with() {
+    let (_folder, meter) = meter();
+    let terms = terms(0, 1.0);
+    meter.reserve_under(&terms, run(1), 0, 1).unwrap();
+    let other = Terms {
+        accountant: AccountantName::Pld,
+        ..terms
+    };
+    assert!(matches!(
+        meter.reserve_under(&other, run(1), 1, 1),
+        Err(MeterError::Terms { .. })
+    ));
 }
 
 fn limit(epsilon: f64) -> OfficerLimit {

@@ -41,7 +41,11 @@ pub(super) async fn finish(
 ) -> Result<TrainReport, Failure> {
     let contract = setup.contract();
     let run = trained.opening.run;
-    let datasets: Vec<DatasetReport> = trained.accounts.iter().map(DatasetReport::of).collect();
+    let datasets: Vec<DatasetReport> = trained
+        .accounts
+        .iter()
+        .map(DatasetReport::of)
+        .collect::<Result<_, _>>()?;
     let disclosed = contract.document().disclosure.metrics == Metrics::Validation;
     let measured = match &trained.validation {
         Some(validation) if disclosed => Some(validation.measure_whole(&trained.trainer)?),
@@ -173,15 +177,15 @@ fn issue_receipt(
 }
 
 impl DatasetReport {
-    fn of(account: &Account) -> Self {
-        Self {
+    fn of(account: &Account) -> Result<Self, Failure> {
+        Ok(Self {
             owner: account.dataset.owner.clone(),
             name: account.dataset.name.to_string(),
             steps: account.trained,
             spent_steps: account.spent_steps(),
-            epsilon: account.epsilon().get(),
+            epsilon: account.epsilon()?.get(),
             limit: account.limit,
-        }
+        })
     }
 }
 

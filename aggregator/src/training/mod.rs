@@ -15,6 +15,7 @@ mod report;
 mod run_folder;
 mod settings;
 mod setup;
+mod spending;
 mod steps;
 mod validation;
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use tributary_accounting::{Delta, Epsilon, RdpLedger, Steps as StepCount};
+use tributary_accounting::Epsilon;
 use tributary_console::{
     Console, ErrorCode, Failure, FailureContext as _, StepProgress, StepReport,
 };
@@ -18,6 +18,7 @@ use super::preprocessing::{Preprocessing, StepExamples};
 use super::run_folder::RunFolder;
 use super::settings::TrainArgs;
 use super::setup::Setup;
+use super::spending::Spending;
 use super::validation::Validation;
 
 /// How often the model is measured on the consumer's validation set during a run: enough for a curve.
@@ -56,9 +57,8 @@ pub(super) struct Account {
     pub(super) trained: u64,
     /// The dataset's step after the last that was trained on.
     pub(super) through: u64,
-    pub(super) delta: Delta,
     pub(super) limit: f64,
-    ledger: RdpLedger,
+    spending: Spending,
 }
 
 /// What a checkpoint holds besides the trainer's state: how the curves went, and what each dataset gave.
@@ -71,17 +71,19 @@ struct SavedState {
 
 impl Account {
     /// Epsilon of all that is spent under the contract.
-    pub(super) fn epsilon(&self) -> Epsilon {
-        self.ledger.epsilon(self.delta)
+    pub(super) fn epsilon(&self) -> Result<Epsilon, Failure> {
+        self.spending
+            .epsilon()
+            .or_fail(ErrorCode::INTERNAL, "accounting")
     }
 
     pub(super) fn spent_steps(&self) -> u64 {
         self.spent_before + self.through
     }
 
-    fn charge(&mut self, contract: &Contract, steps: u64) -> Result<(), Failure> {
-        self.ledger
-            .add(contract.phase(StepCount::new(steps)))
+    fn charge(&mut self, steps: u64) -> Result<(), Failure> {
+        self.spending
+            .add(steps)
             .or_fail(ErrorCode::INTERNAL, "accounting")
     }
 }
@@ -158,12 +160,11 @@ impl Steps {
                     spent_before: self.opening.leased_by_earlier_runs[index],
                     trained: trained.get(index).copied().unwrap_or_default(),
                     through: feed.first_step,
-                    delta: plan.capacity.remaining_delta,
                     limit: plan.limit.get(),
-                    ledger: RdpLedger::new(),
+                    spending: Spending::new(&self.contract, plan.capacity.remaining_delta),
                 };
                 let spent = account.spent_steps();
-                account.charge(&self.contract, spent)?;
+                account.charge(spent)?;
                 Ok(account)
             })
             .collect()
@@ -250,7 +251,7 @@ impl Steps {
             let steps = through - account.through;
             account.through = through;
             account.trained += 1;
-            account.charge(&self.contract, steps)?;
+            account.charge(steps)?;
             self.bytes += batch.bytes;
         }
         Ok(true)
@@ -308,7 +309,7 @@ impl Steps {
     fn worst_epsilon(&self) -> f64 {
         self.accounts
             .iter()
-            .map(|account| account.epsilon().get())
+            .map(|account| account.spending.shown().get())
             .fold(0.0, f64::max)
     }
 }

@@ -1,8 +1,6 @@
 //! What a contract costs each dataset: the same arithmetic for the agent that meters and the consumer who plans.
 
-use tributary_accounting::{
-    Accountant as _, AccountingError, Capacity, Delta, Epsilon, Phase, Rdp, Steps,
-};
+use tributary_accounting::{AccountingError, Capacity, Delta, Epsilon, Phase, Steps};
 
 use super::{Contract, DatasetRef};
 
@@ -57,7 +55,8 @@ impl Contract {
 
     /// Epsilon after `steps` steps, over all runs, at `delta`.
     pub fn epsilon_after(&self, steps: Steps, delta: Delta) -> Result<Epsilon, AccountingError> {
-        Rdp.epsilon(&[self.phase(steps)], delta)
+        let accountant = self.accountant().accountant();
+        accountant.epsilon(&[self.phase(steps)], delta)
     }
 
     /// `steps` steps under this contract, as accountants take them.

@@ -5,6 +5,7 @@
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tributary_accounting::{Accountant, Pld, Rdp};
 use tributary_attest::Policy;
 
 use crate::digest::Digest;
@@ -201,6 +202,28 @@ pub struct Privacy {
     pub clipping_norm: f64,
     /// The probability that epsilon does not bound.
     pub delta: f64,
+    /// How steps are turned into epsilon, by agents' meters, the ledger and plans alike.
+    pub accountant: AccountantName,
+}
+
+/// How steps are turned into epsilon. Both give upper bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccountantName {
+    /// By Rényi moments.
+    Rdp,
+    /// By the distribution of the privacy loss, within a thousandth of the exact epsilon.
+    Pld,
+}
+
+impl AccountantName {
+    /// The accountant.
+    pub fn accountant(self) -> &'static dyn Accountant {
+        match self {
+            Self::Rdp => &Rdp,
+            Self::Pld => &Pld,
+        }
+    }
 }
 
 /// Whose presence is hidden.

@@ -17,8 +17,8 @@ use tributary_accounting::{Delta, NoiseMultiplier, SamplingRate, Steps};
 pub use arithmetic::{DatasetPlan, Plan};
 pub use check::ContractError;
 pub use document::{
-    Attestation, Combine, Dataset, Disclosure, Document, Input, Label, LedgerTerms, Loss, Metrics,
-    Model, Optimiser, Party, PartyRole, People, Pipeline, Privacy, Unit, Validity,
+    AccountantName, Attestation, Combine, Dataset, Disclosure, Document, Input, Label, LedgerTerms,
+    Loss, Metrics, Model, Optimiser, Party, PartyRole, People, Pipeline, Privacy, Unit, Validity,
 };
 pub use signing::SignedContract;
 
@@ -135,6 +135,11 @@ impl Contract {
     /// The noise's standard deviation, in clipping norms.
     pub fn noise_multiplier(&self) -> NoiseMultiplier {
         self.noise_multiplier
+    }
+
+    /// How steps are turned into epsilon.
+    pub fn accountant(&self) -> AccountantName {
+        self.document.privacy.accountant
     }
 
     /// The probability that epsilon does not bound.

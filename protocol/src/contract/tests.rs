@@ -51,7 +51,7 @@ pub(crate) fn good() -> (Value, [Identity; 3]) {
         },
         "privacy": {
             "unit": "record", "people": "disjoint", "sampling_rate": 0.02, "noise_multiplier": 1.1,
-            "clipping_norm": 1.0, "delta": 1e-5,
+            "clipping_norm": 1.0, "delta": 1e-5, "accountant": "rdp",
         },
         "attestation": {"aggregator": policy, "agents": policy, "interval_seconds": 3600},
         "ledger": {"members": ["alice"]},

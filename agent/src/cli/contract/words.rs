@@ -143,8 +143,11 @@ fn how_it_is_trained(view: &View, out: &mut dyn Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "  each record's gradient is cut to {}, and noise of {:.4} times that is added to each sum",
-        privacy.clipping_norm, privacy.noise_multiplier
+        "  each record's gradient is cut to {}, and noise of {:.4} times that is added to each sum; \
+         steps are counted by {}",
+        privacy.clipping_norm,
+        privacy.noise_multiplier,
+        privacy.accountant.accountant().name()
     )?;
     let optimiser = match pipeline.optimiser {
         Optimiser::Sgd {

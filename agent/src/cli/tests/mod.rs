@@ -165,7 +165,7 @@ impl Scene {
             },
             "privacy": {
                 "unit": "record", "people": "disjoint", "sampling_rate": 0.02, "noise_multiplier": 1.1,
-                "clipping_norm": 1.0, "delta": 1e-5,
+                "clipping_norm": 1.0, "delta": 1e-5, "accountant": "rdp",
             },
             "attestation": {"aggregator": policy, "agents": policy, "interval_seconds": 3600},
             "ledger": {"members": ["alice"]},

@@ -8,8 +8,8 @@ use serde::Serialize;
 use tributary_attest::{Measurement, Policy, SimulatedRootKey};
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{
-    ColumnName, Digest, Input, Metrics, OFFER_SIZE_LIMIT, Offer, Optimiser, PartyName,
-    SignedContract,
+    AccountantName, ColumnName, Digest, Input, Metrics, OFFER_SIZE_LIMIT, Offer, Optimiser,
+    PartyName, SignedContract,
 };
 use tributary_trainer::MODEL_SIZE_LIMIT;
 
@@ -47,6 +47,9 @@ pub(in crate::cli) struct NewArgs {
     /// The most epsilon that all runs together may spend on each dataset.
     #[arg(long, value_name = "E")]
     epsilon: f64,
+    /// How steps are turned into epsilon.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = AccountantArg::Pld)]
+    accountant: AccountantArg,
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -108,6 +111,14 @@ enum OptimiserName {
     Sgd,
     /// Adam.
     Adam,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum AccountantArg {
+    /// By the distribution of the privacy loss: within a thousandth of the exact epsilon.
+    Pld,
+    /// By Rényi moments: needs more noise for the same epsilon.
+    Rdp,
 }
 
 /// What is fed to it.
@@ -289,6 +300,10 @@ impl NewArgs {
             runs: self.runs,
             epsilon: self.epsilon,
             delta,
+            accountant: match self.accountant {
+                AccountantArg::Pld => AccountantName::Pld,
+                AccountantArg::Rdp => AccountantName::Rdp,
+            },
             sampling_rate,
             noise_multiplier: training.noise_multiplier,
             clipping_norm,

@@ -170,8 +170,12 @@ impl<'a> Words<'a> {
         writeln!(
             out,
             "privacy: each record of a dataset, by sampling at {:.6}, clipping to {} and noise of {:.4} clipping norms; \
-             delta {:e}; nobody is in two datasets",
-            privacy.sampling_rate, privacy.clipping_norm, privacy.noise_multiplier, privacy.delta
+             delta {:e}, counted by {}; nobody is in two datasets",
+            privacy.sampling_rate,
+            privacy.clipping_norm,
+            privacy.noise_multiplier,
+            privacy.delta,
+            privacy.accountant.accountant().name()
         )
     }
 
