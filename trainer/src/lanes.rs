@@ -82,6 +82,7 @@ impl WithSimd for Width {
 }
 
 /// Floats that start on a cache line: a vector that straddles two lines costs two loads.
+#[derive(Default)]
 pub(crate) struct Aligned {
     storage: Vec<f32>,
     start: usize,

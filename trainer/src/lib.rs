@@ -11,21 +11,27 @@
 
 #[cfg(test)]
 mod candle_forward;
+mod clipping;
 mod engine;
 mod evaluate;
 mod examples;
 mod export;
 mod graph;
 mod grid;
+mod group;
 mod kernels;
+mod lane_engine;
+mod lane_worker;
 mod lanes;
 mod loss;
+mod mechanism;
 pub mod models;
 mod noise;
 mod onnx;
 mod optimiser;
 mod parameters;
 mod privacy;
+mod products;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
@@ -34,11 +40,13 @@ mod state;
 mod trainer;
 mod worker;
 
+pub use clipping::{AdaptiveClipping, Clipping, ClippingError};
 pub use evaluate::{ClassMetrics, EvaluateError, Metrics, evaluate};
 pub use examples::{Examples, ExamplesError};
 pub use export::{ExportError, export_onnx};
 pub use graph::{Graph, GraphError, ModelDigest, ParameterInfo, Shape};
 pub use grid::{Clipped, Grid, GridError};
+pub use group::{EngineChoice, GradientPlan, GradientPlanError, LayerStrategy};
 pub use loss::{LossConfig, LossError};
 pub use noise::{NoiseError, NoiseSource, SigmaInt};
 pub use onnx::{MODEL_SIZE_LIMIT, OnnxError};

@@ -16,6 +16,9 @@ pub struct TrainerState {
     pub(crate) step: u64,
     pub(crate) weights: Vec<f32>,
     pub(crate) moments: Vec<Vec<f32>>,
+    /// What adaptive clipping has come to.
+    #[serde(default)]
+    pub(crate) clipping_norm: Option<f64>,
 }
 
 impl TrainerState {

@@ -168,8 +168,9 @@ fn a_poisoned_example_counts_and_contributes_nothing() {
     let (inputs, labels) = batch(3, 20);
     let sums = |inputs: &[f32], labels: &[u32]| {
         let mut trainer = trainer(SGD, 1, 1);
-        trainer.sum_gradients(&Examples { inputs, labels });
-        (trainer.workers[0].sums.clone(), trainer.workers[0].poisoned)
+        trainer.accumulate(&Examples { inputs, labels }).unwrap();
+        let sums = &trainer.workers[0].sums;
+        (sums.private.clone(), sums.tally.poisoned)
     };
     let (mut rest, mut rest_labels) = (inputs.clone(), labels.clone());
     rest.drain(4 * 784..5 * 784);
