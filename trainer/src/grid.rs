@@ -219,18 +219,24 @@ pub(crate) fn shifted_bits(value: f32, scale: f64) -> i64 {
     (f64::from(value) * scale + SHIFT).to_bits() as i64
 }
 
-/// As the products round: the value, scaled and rounded to the nearest integer, and the integer's square. What is out of
-/// the range of 2^22, or no number, gives some integer of at most 2^22, and a square that is at least 2^44 or no number.
+/// As products and lanes round, in single precision: the value, scaled and rounded to the nearest integer, and the
+/// integer's square. What is out of the range of 2^22, or no number, gives some integer of at most 2^22, and a square that is
+/// at least 2^44 or no number.
 #[inline(always)]
 pub(crate) fn round_small(value: f32, scale: f32) -> (i32, f64) {
     let shifted = value.mul_add(scale, SMALL_SHIFT);
-    let number = (shifted.to_bits() & ((1 << 23) - 1)) as i32 - (1 << 22);
+    let number = (shifted.to_bits() & NUMBER_BITS) as i32 - ZERO_BITS as i32;
     let rounded = f64::from(shifted - SMALL_SHIFT);
     (number, rounded * rounded)
 }
 
 /// 1.5 · 2^23: as [`SHIFT`], in single precision.
-const SMALL_SHIFT: f32 = 12_582_912.0;
+pub(crate) const SMALL_SHIFT: f32 = 12_582_912.0;
+/// The bits of a sum with [`SMALL_SHIFT`] that hold the integer, and what they hold for zero.
+pub(crate) const NUMBER_BITS: u32 = (1 << 23) - 1;
+pub(crate) const ZERO_BITS: u32 = 1 << 22;
+/// The largest integer norm for which single precision rounds to the grid.
+pub(crate) const SMALL_NORM: u64 = 1 << 22;
 
 pub(crate) const SHIFT: f64 = 6_755_399_441_055_744.0;
 pub(crate) const SHIFT_BITS: i64 = SHIFT.to_bits() as i64;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::clipping::{Clipper, add_tile};
+use crate::clipping::{Clipper, LaneSums};
 use crate::graph::Graph;
 use crate::group::{Job, Sums};
 use crate::kernels::SumLanes;
@@ -13,6 +13,7 @@ use crate::lanes::Isa;
 pub(crate) struct LaneWorker {
     engine: LaneEngine,
     layers: Vec<Range<usize>>,
+    lane_sums: Option<LaneSums>,
     /// One example's outputs and their gradient.
     outputs: Vec<f32>,
     output_gradient: Vec<f32>,
@@ -23,7 +24,7 @@ pub(crate) struct LaneWorker {
 }
 
 impl LaneWorker {
-    pub(crate) fn new(graph: &Graph, isa: Isa) -> Self {
+    pub(crate) fn new(graph: &Graph, isa: Isa, private: bool) -> Self {
         let classes = graph.output_shape().elements();
         let steps = graph.plan().steps.iter();
         Self {
@@ -32,6 +33,7 @@ impl LaneWorker {
                 .map(|step| step.parameters.clone())
                 .filter(|parameters| !parameters.is_empty())
                 .collect(),
+            lane_sums: private.then(|| LaneSums::new(isa, graph.parameter_count())),
             outputs: vec![0.0; classes],
             output_gradient: vec![0.0; classes],
             folded: Vec::new(),
@@ -50,7 +52,6 @@ impl LaneWorker {
             return;
         };
         let examples = first.start..last.end;
-        let isa = self.engine.isa();
         let width = self.capacity();
         let Some(clipper) = job.clipper else {
             let mut plain = std::mem::take(&mut sums.plain);
@@ -63,16 +64,12 @@ impl LaneWorker {
         }
         let sound = self.run(job, examples.clone(), sums);
         let gradients = self.engine.backward(job.graph, job.weights);
+        let Some(lane_sums) = &mut self.lane_sums else {
+            return;
+        };
+        let (layers, private, tally) = (&self.layers, &mut sums.private, &mut sums.tally);
         if entities.len() == examples.len() {
-            add_tile(
-                isa,
-                clipper,
-                &self.layers,
-                gradients,
-                &sound,
-                &mut sums.private,
-                &mut sums.tally,
-            );
+            lane_sums.add_tile(clipper, layers, gradients, &sound, private, tally);
             return;
         }
         self.folded.resize(gradients.len(), 0.0);
@@ -87,15 +84,21 @@ impl LaneWorker {
             }
         }
         let lanes: Vec<bool> = (0..width).map(|lane| lane < entities.len()).collect();
-        add_tile(
-            isa,
-            clipper,
-            &self.layers,
-            &self.folded,
-            &lanes,
-            &mut sums.private,
-            &mut sums.tally,
-        );
+        lane_sums.add_tile(clipper, layers, &self.folded, &lanes, private, tally);
+    }
+
+    /// Completes the sums.
+    pub(crate) fn finish(&mut self, sums: &mut Sums) {
+        if let Some(lane_sums) = &mut self.lane_sums {
+            lane_sums.flush(&mut sums.private);
+        }
+    }
+
+    /// Makes ready for the next step.
+    pub(crate) fn clear(&mut self) {
+        if let Some(lane_sums) = &mut self.lane_sums {
+            lane_sums.clear();
+        }
     }
 
     /// Runs a tile forward, sets its output's gradients, counts the examples that are not sound, and tells which are.

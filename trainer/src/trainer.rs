@@ -347,14 +347,12 @@ impl Trainer {
     pub fn finish_step(&mut self) -> Result<StepReport, TrainError> {
         let pending = self.pending.take().unwrap_or_default();
         if pending.examples == 0 {
-            self.workers
-                .iter_mut()
-                .for_each(|worker| worker.sums.clear());
+            self.workers.iter_mut().for_each(Worker::clear);
         }
         let tallies = self.workers.iter().map(|worker| worker.sums.tally.poisoned);
         let poisoned = tallies.sum();
         self.mechanism.mean(
-            self.workers.iter_mut().map(|worker| &mut worker.sums),
+            self.workers.iter_mut().map(Worker::finish),
             pending.examples,
             self.threads,
             &mut self.gradient,
@@ -464,9 +462,7 @@ impl Trainer {
             return Ok(());
         }
         if self.pending.is_none() {
-            self.workers
-                .iter_mut()
-                .for_each(|worker| worker.sums.clear());
+            self.workers.iter_mut().for_each(Worker::clear);
             if self.workers.first().is_some_and(Worker::reads_packed) {
                 (self.packed).pack(&self.graph, &self.weights, self.threads.get());
             }

@@ -35,6 +35,9 @@ impl Worker {
             EngineChoice::SampleParallel if !graph.plan().has_lanes() => {
                 return Err(GradientPlanError::SampleParallel);
             }
+            EngineChoice::SampleParallel if graph.parameter_count() > LANE_PARAMETERS => {
+                return Err(GradientPlanError::TooLarge(graph.parameter_count()));
+            }
             EngineChoice::SampleParallel => true,
             EngineChoice::LayerByLayer => false,
             EngineChoice::Automatic => *plan == GradientPlan::default() && suits_lanes(graph, isa),
@@ -50,7 +53,7 @@ impl Worker {
         let parameters = graph.parameter_count();
         let worker = |_| Self {
             engine: if lanes {
-                WorkerEngine::Lanes(Box::new(LaneWorker::new(graph, isa)))
+                WorkerEngine::Lanes(Box::new(LaneWorker::new(graph, isa, private)))
             } else {
                 WorkerEngine::Group(Box::new(GroupWorker::new(
                     graph, isa, group, &methods, private,
@@ -67,6 +70,22 @@ impl Worker {
             WorkerEngine::Lanes(worker) => worker.capacity(),
             WorkerEngine::Group(worker) => worker.capacity(),
         }
+    }
+
+    /// Makes ready for the next step.
+    pub(crate) fn clear(&mut self) {
+        self.sums.clear();
+        if let WorkerEngine::Lanes(worker) = &mut self.engine {
+            worker.clear();
+        }
+    }
+
+    /// The sums of a step, complete.
+    pub(crate) fn finish(&mut self) -> &mut Sums {
+        if let WorkerEngine::Lanes(worker) = &mut self.engine {
+            worker.finish(&mut self.sums);
+        }
+        &mut self.sums
     }
 
     /// Whether weights must be packed for it.
@@ -96,6 +115,9 @@ pub(crate) fn cut(entities: &[Range<usize>], capacity: usize) -> Vec<Range<usize
     }
     runs
 }
+
+/// Parameters for which the grid is coarse enough for the lanes' sums.
+const LANE_PARAMETERS: usize = 1 << 24;
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use thiserror::Error;
 pub(crate) use self::adaptive::Adaptive;
 pub use self::adaptive::AdaptiveClipping;
 pub(crate) use self::gradient::{AddGradient, SquaredNorm};
-pub(crate) use self::tile::add_tile;
+pub(crate) use self::tile::LaneSums;
 use crate::grid::Grid;
 use crate::lanes::Isa;
 
@@ -185,7 +185,7 @@ impl Clipper {
         }
     }
 
-    /// Whether integers with this sum of squares, known to a few parts in a million, are a contribution within the bound.
+    /// Whether integers with this sum of squares, known to [`SQUARES_MARGIN`], are a contribution within the bound.
     pub(crate) fn admits(&self, squared: f64) -> bool {
         let most = (self.grid.integer_norm() as f64).powi(2);
         // False also where it is not a number.
@@ -233,8 +233,9 @@ impl Clipper {
 /// less than the grid allows, and those whose integers are too long all the same are found out by [`Clipper::admits`].
 /// The noise is larger by this part in 8,000.
 const SLACK: f64 = 1.0 - 1.0 / 8192.0;
-/// Squares of integers are summed in single precision over at most 32 terms, then in double precision.
-const SQUARES_MARGIN: f64 = 1.0 / 131_072.0;
+/// Squares of integers are summed in single precision over at most 1024 terms in a lane and 16 lanes, each of which may round
+/// down by 2^-24, then in double precision: to less than this part.
+const SQUARES_MARGIN: f64 = 1.0 / 12_000.0;
 
 #[cfg(test)]
 mod tests {

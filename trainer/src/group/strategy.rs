@@ -57,6 +57,9 @@ pub enum GradientPlanError {
         "the sample-parallel engine cannot run every operator of this network; choose layer by layer"
     )]
     SampleParallel,
+    /// Too many parameters for lanes.
+    #[error("{0} parameters are too many for the sample-parallel engine; choose layer by layer")]
+    TooLarge(usize),
     /// No such parameter.
     #[error(
         "no parameter is called `{0}`; name one of the layer's parameters as the model file does"

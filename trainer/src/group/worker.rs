@@ -7,6 +7,7 @@ use super::{GroupEngine, Packed, Visit};
 use crate::clipping::{AddGradient, Clipper, SquaredNorm, Tally, Verdict};
 use crate::examples::Examples;
 use crate::graph::{GradientPass, Graph, Scaled, Scratch};
+use crate::grid::SMALL_NORM;
 use crate::lanes::Isa;
 use crate::loss::Loss;
 
@@ -388,8 +389,6 @@ fn chunks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>
         .map(move |start| start..range.end.min(start + size))
 }
 
-/// The largest integer norm for which products round in single precision.
-const SMALL_NORM: u64 = 1 << 22;
 /// Sums that stay in the first cache while all entities are added to them.
 const BLOCK: usize = 2048;
 

@@ -50,7 +50,11 @@ impl Builder {
     /// Adds a weight whose elements are all the same.
     pub(crate) fn constant(&mut self, name: &str, dims: &[i64], value: f32) {
         let elements: i64 = dims.iter().product();
-        self.tensor(name, dims, (0..elements).flat_map(|_| value.to_le_bytes()).collect());
+        self.tensor(
+            name,
+            dims,
+            (0..elements).flat_map(|_| value.to_le_bytes()).collect(),
+        );
     }
 
     /// Adds the weight and bias of a layer from PyTorch's default distribution: `kaiming_uniform` with `a = √5`, which is

@@ -35,7 +35,12 @@ pub fn lenet(seed: u64) -> Vec<u8> {
         model.layer(&layer, &dims);
         let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
         let attributes = vec![int("transB", 1)];
-        model.then("Gemm", &format!("/{layer}/Gemm"), &[&weight, &bias], attributes);
+        model.then(
+            "Gemm",
+            &format!("/{layer}/Gemm"),
+            &[&weight, &bias],
+            attributes,
+        );
         if index < 3 {
             model.then("Relu", &format!("/{layer}/Relu"), &[], vec![]);
         }

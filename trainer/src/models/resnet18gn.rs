@@ -13,9 +13,18 @@ pub fn resnet18gn(seed: u64) -> Vec<u8> {
     norm(&mut model, "stem.1", 64);
     model.then("Relu", "/stem/Relu", &[], vec![]);
     let mut channels = 64;
-    for (index, (rows, stride)) in [(64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1)]
-        .into_iter()
-        .enumerate()
+    for (index, (rows, stride)) in [
+        (64, 1),
+        (64, 1),
+        (128, 2),
+        (128, 1),
+        (256, 2),
+        (256, 1),
+        (512, 2),
+        (512, 1),
+    ]
+    .into_iter()
+    .enumerate()
     {
         block(&mut model, &format!("l.{index}"), [rows, channels], stride);
         channels = rows;
@@ -23,7 +32,12 @@ pub fn resnet18gn(seed: u64) -> Vec<u8> {
     model.then("GlobalAveragePool", "/pool", &[], vec![]);
     model.then("Flatten", "/Flatten", &[], vec![int("axis", 1)]);
     model.layer("fc", &[10, 512]);
-    model.then("Gemm", "/fc/Gemm", &["fc.weight", "fc.bias"], vec![int("transB", 1)]);
+    model.then(
+        "Gemm",
+        "/fc/Gemm",
+        &["fc.weight", "fc.bias"],
+        vec![int("transB", 1)],
+    );
     model.finish(&[10])
 }
 
@@ -39,7 +53,14 @@ fn block(model: &mut Builder, name: &str, [rows, channels]: [i64; 2], stride: i6
     let short = if stride == 1 && rows == channels {
         input
     } else {
-        conv_of(model, &format!("{name}.sc.0"), &input, [rows, channels], 1, stride);
+        conv_of(
+            model,
+            &format!("{name}.sc.0"),
+            &input,
+            [rows, channels],
+            1,
+            stride,
+        );
         norm(model, &format!("{name}.sc.1"), rows);
         model.last()
     };
@@ -69,7 +90,12 @@ fn conv_of(
         ints("pads", &[kernel / 2; 4]),
         ints("strides", &[stride; 2]),
     ];
-    model.node("Conv", &format!("/{name}/Conv"), &[input, &weight], attributes);
+    model.node(
+        "Conv",
+        &format!("/{name}/Conv"),
+        &[input, &weight],
+        attributes,
+    );
 }
 
 fn norm(model: &mut Builder, name: &str, channels: i64) {
@@ -77,5 +103,10 @@ fn norm(model: &mut Builder, name: &str, channels: i64) {
     model.constant(&weight, &[channels], 1.0);
     model.constant(&bias, &[channels], 0.0);
     let attributes = vec![float("epsilon", 1e-5), int("num_groups", 32)];
-    model.then("GroupNormalization", &format!("/{name}/GroupNorm"), &[&weight, &bias], attributes);
+    model.then(
+        "GroupNormalization",
+        &format!("/{name}/GroupNorm"),
+        &[&weight, &bias],
+        attributes,
+    );
 }

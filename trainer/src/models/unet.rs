@@ -27,10 +27,20 @@ pub fn unet(seed: u64) -> Vec<u8> {
         model.weight(&weight, &[rows * 2, rows, 2, 2], bound);
         model.weight(&bias, &[rows], bound);
         let attributes = vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])];
-        model.then("ConvTranspose", &format!("/{up}/ConvTranspose"), &[&weight, &bias], attributes);
+        model.then(
+            "ConvTranspose",
+            &format!("/{up}/ConvTranspose"),
+            &[&weight, &bias],
+            attributes,
+        );
         let (raised, beside) = (model.last(), levels.pop().unwrap_or_default());
         let attributes = vec![int("axis", 1)];
-        model.node("Concat", &format!("/{up}/Concat"), &[&raised, &beside], attributes);
+        model.node(
+            "Concat",
+            &format!("/{up}/Concat"),
+            &[&raised, &beside],
+            attributes,
+        );
         double(&mut model, &format!("c{index}"), [rows, rows * 2]);
     }
     model.layer("out", &[1, 16, 1, 1]);
@@ -46,13 +56,23 @@ fn double(model: &mut Builder, name: &str, [rows, channels]: [i64; 2]) {
         model.layer(&layer, &[rows, channels, 3, 3]);
         let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
         let attributes = vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1; 4])];
-        model.then("Conv", &format!("/{layer}/Conv"), &[&weight, &bias], attributes);
+        model.then(
+            "Conv",
+            &format!("/{layer}/Conv"),
+            &[&weight, &bias],
+            attributes,
+        );
         let (weight, bias) = (format!("{norm}.weight"), format!("{norm}.bias"));
         model.constant(&weight, &[rows], 1.0);
         model.constant(&bias, &[rows], 0.0);
         let attributes = vec![float("epsilon", 1e-5), int("num_groups", 8)];
         model
-            .then("GroupNormalization", &format!("/{norm}/GroupNorm"), &[&weight, &bias], attributes)
+            .then(
+                "GroupNormalization",
+                &format!("/{norm}/GroupNorm"),
+                &[&weight, &bias],
+                attributes,
+            )
             .then("Relu", &format!("/{norm}/Relu"), &[], vec![]);
     }
 }

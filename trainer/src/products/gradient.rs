@@ -63,47 +63,85 @@ impl<'a> TermShape<'a> {
             .collect()
     }
 
-    /// Each vector of a row of weights: its offset on the right side, its tap and its first channel.
-    pub(super) fn vectors(&self) -> Vec<Vector> {
+    /// The weights of a row in blocks of neighbouring channels, whose tiles are added up before they are put where the
+    /// weights lie: a kernel's taps are neighbours there, and a tile has only one or two of them.
+    pub(super) fn blocks(&self) -> Vec<Block> {
         let geometry = &self.convolution.geometry;
-        let mut vectors = Vec::new();
-        for y in 0..geometry.kernel[0] {
-            for x in 0..geometry.kernel[1] {
-                let pixel =
-                    y * geometry.dilations[0] * geometry.padded[1] + x * geometry.dilations[1];
-                for channel in (0..self.width).step_by(HALF) {
-                    vectors.push(Vector {
-                        offset: pixel * self.width + channel,
-                        tap: y * geometry.kernel[1] + x,
-                        channel,
-                    });
+        let taps: Vec<usize> = (0..geometry.kernel[0])
+            .flat_map(|y| {
+                (0..geometry.kernel[1]).map(move |x| {
+                    y * geometry.dilations[0] * geometry.padded[1] + x * geometry.dilations[1]
+                })
+            })
+            .collect();
+        let offset = |tap: usize, channel: usize| taps[tap] * self.width + channel;
+        let channels = self.convolution.channels();
+        let (wide, rest) = (self.width / COLUMNS * COLUMNS, self.width % COLUMNS);
+        let mut blocks: Vec<Block> = (0..wide)
+            .step_by(COLUMNS)
+            .map(|channel| Block {
+                channel,
+                count: COLUMNS.min(channels - channel),
+                taps_in_tile: 1,
+                pairs: (0..taps.len())
+                    .map(|tap| [offset(tap, channel), offset(tap, channel + HALF)])
+                    .collect(),
+            })
+            .collect();
+        if rest > 0 {
+            // Half a tile of channels: two taps share one. Behind the last tap, no offset: zeros.
+            let second = |tap: usize| {
+                if tap < taps.len() {
+                    offset(tap, wide)
+                } else {
+                    usize::MAX / 2
                 }
-            }
+            };
+            blocks.push(Block {
+                channel: wide,
+                count: channels - wide,
+                taps_in_tile: 2,
+                pairs: (0..taps.len())
+                    .step_by(2)
+                    .map(|tap| [offset(tap, wide), second(tap + 1)])
+                    .collect(),
+            });
         }
-        vectors
+        blocks
     }
 }
 
-/// 16 channels of one tap.
-#[derive(Clone, Copy)]
-pub(super) struct Vector {
-    pub(super) offset: usize,
-    tap: usize,
+/// Up to 32 neighbouring channels with all taps.
+pub(super) struct Block {
+    /// The first channel.
     channel: usize,
+    count: usize,
+    taps_in_tile: usize,
+    /// Offsets of each tile's halves on the right side.
+    pub(super) pairs: Vec<[usize; 2]>,
 }
 
-impl Vector {
-    /// Calls `put(column, index within the row of weights)` for each of its columns that is a weight.
+impl Block {
+    /// Calls `put(weight, value)` for each weight of one row of tiles, `weight` counted within the row of weights, in
+    /// the order in which weights lie.
     #[inline(always)]
-    pub(super) fn for_weights(
+    pub(super) fn for_weights<T: Copy>(
         &self,
-        channels: usize,
         kernel: usize,
-        mut put: impl FnMut(usize, usize),
+        tiles: &[[[T; COLUMNS]; ROWS]],
+        row: usize,
+        mut put: impl FnMut(usize, T),
     ) {
-        let count = HALF.min(channels - self.channel);
-        for column in 0..count {
-            put(column, (self.channel + column) * kernel + self.tap);
+        let start = self.channel * kernel;
+        for column in 0..self.count {
+            for tap in 0..kernel {
+                let value = if self.taps_in_tile == 1 {
+                    tiles[tap][row][column]
+                } else {
+                    tiles[tap / 2][row][tap % 2 * HALF + column % HALF]
+                };
+                put(start + column * kernel + tap, value);
+            }
         }
     }
 }
@@ -297,31 +335,25 @@ impl WithSimd for Sum<'_> {
         let (channels, rows) = (convolution.channels(), convolution.rows());
         let kernel: usize = convolution.geometry.kernel.iter().product();
         let bases = shape.bases();
-        let mut tile: Tile = [[0.0; COLUMNS]; ROWS];
-        for pair in shape.vectors().chunks(2) {
-            // Behind the end of the memory lie zeros.
-            let second = pair.get(1).map_or(right.len(), |vector| vector.offset);
-            let first = pair[0].offset;
+        let row_size = channels * kernel;
+        for block in shape.blocks() {
+            let mut tiles: Vec<Tile> = vec![[[0.0; COLUMNS]; ROWS]; block.pairs.len()];
             for (index, left) in left.chunks_exact(bases.len() * ROWS).enumerate() {
-                let terms = bases
-                    .iter()
-                    .map(|&base| [half(right, base + first), half(right, base + second)]);
-                multiply(simd, left.as_chunks::<ROWS>().0, terms, &mut tile);
-                for (i, line) in tile
-                    .iter()
-                    .enumerate()
-                    .take(rows - (index * ROWS).min(rows))
-                {
-                    let target = &mut self.sums[(index * ROWS + i) * channels * kernel..]
-                        [..channels * kernel];
-                    for (which, vector) in pair.iter().enumerate() {
-                        vector.for_weights(channels, kernel, |column, weight| {
-                            let value = line[which * HALF + column];
-                            if self.overwrites {
-                                target[weight] = value;
-                            } else {
-                                target[weight] += value;
-                            }
+                let left = left.as_chunks::<ROWS>().0;
+                for (&[first, second], tile) in block.pairs.iter().zip(&mut tiles) {
+                    let terms = bases
+                        .iter()
+                        .map(|&base| [half(right, base + first), half(right, base + second)]);
+                    multiply(simd, left, terms, tile);
+                }
+                for i in 0..ROWS.min(rows - (index * ROWS).min(rows)) {
+                    let target = &mut self.sums[(index * ROWS + i) * row_size..][..row_size];
+                    if self.overwrites {
+                        block
+                            .for_weights(kernel, &tiles, i, |weight, value| target[weight] = value);
+                    } else {
+                        block.for_weights(kernel, &tiles, i, |weight, value| {
+                            target[weight] += value
                         });
                     }
                 }

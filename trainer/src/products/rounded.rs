@@ -12,16 +12,15 @@ use pulp::{Simd, WithSimd};
 
 use super::convolution::Convolution;
 use super::gradient::{TermShape, Terms};
-use super::tile::{COLUMNS, HALF, ROWS, for_blocks, half};
+use super::tile::{COLUMNS, ROWS, for_blocks, half};
 use crate::graph::{GradientPass, Scaled, Scratch};
+use crate::grid::{NUMBER_BITS, SMALL_SHIFT, ZERO_BITS};
 
 /// Contributions that 32-bit sums hold.
 const MOST_CONTRIBUTIONS: usize = 511;
-/// Adding it rounds to a whole number.
-pub(super) const SHIFT: f32 = 12_582_912.0;
-/// The bits of a sum with [`SHIFT`] that hold the whole number, and what they hold for zero.
-pub(super) const NUMBER_BITS: u32 = (1 << 23) - 1;
-pub(super) const ZERO_BITS: u32 = 1 << 22;
+/// Squares that are added up in single precision before they are added in double: their sum is then known to one part in
+/// 16,000, which `Clipper::admits` allows for.
+const SQUARES_IN_A_LANE: usize = 1024;
 
 impl Convolution {
     /// Adds each entity's gradient of the weights, scaled and rounded, and its squared length to `squares`.
@@ -88,51 +87,50 @@ impl WithSimd for AddRounded<'_> {
         let kernel: usize = convolution.geometry.kernel.iter().product();
         let bases = shape.bases();
         let (shift, mask, zero) = (
-            simd.splat_f32s(SHIFT),
+            simd.splat_f32s(SMALL_SHIFT),
             simd.splat_u32s(NUMBER_BITS),
             simd.splat_u32s(ZERO_BITS),
         );
-        for pair in shape.vectors().chunks(2) {
-            // Behind the end of the memory lie zeros.
-            let second = pair.get(1).map_or(right.len(), |vector| vector.offset);
-            let first = pair[0].offset;
+        let row_size = channels * kernel;
+        for block in shape.blocks() {
+            let mut totals = vec![[[0u32; COLUMNS]; ROWS]; block.pairs.len()];
             for (index, left) in left.chunks_exact(bases.len() * ROWS).enumerate() {
-                let mut totals = [[0u32; COLUMNS]; ROWS];
+                totals.fill([[0; COLUMNS]; ROWS]);
                 for (entity, square) in self.entities.iter().zip(&mut *self.squares) {
                     let own = (entity.examples.start - self.start) * positions
                         ..(entity.examples.end - self.start) * positions;
                     let left = left[own.start * ROWS..own.end * ROWS].as_chunks::<ROWS>().0;
-                    let terms = bases[own]
-                        .iter()
-                        .map(|&base| [half(right, base + first), half(right, base + second)]);
                     let scale = simd.splat_f32s(entity.scale);
-                    let mut squared = simd.splat_f32s(0.0);
-                    for_blocks!(simd: S, left, terms.clone(), |row, column, sums, M, N| {
-                        for i in 0..M {
-                            let line = S::as_mut_simd_u32s(&mut totals[row + i]).0;
-                            for j in 0..N {
-                                let shifted = simd.mul_add_e_f32s(sums[i][j], scale, shift);
-                                let number = simd.and_u32s(simd.transmute_u32s_f32s(shifted), mask);
-                                line[column + j] = simd.add_u32s(line[column + j], simd.sub_u32s(number, zero));
-                                let value = simd.sub_f32s(shifted, shift);
-                                squared = simd.mul_add_e_f32s(value, value, squared);
-                            }
+                    // So many that a lane adds no more than SQUARES_IN_A_LANE squares in single precision.
+                    let some = S::F32_LANES * SQUARES_IN_A_LANE / (ROWS * COLUMNS);
+                    let chunks = block.pairs.chunks(some).zip(totals.chunks_mut(some));
+                    for (pairs, totals) in chunks {
+                        let mut squared = simd.splat_f32s(0.0);
+                        for (&[first, second], totals) in pairs.iter().zip(totals) {
+                            let terms = bases[own.clone()].iter().map(|&base| {
+                                [half(right, base + first), half(right, base + second)]
+                            });
+                            for_blocks!(simd: S, left, terms.clone(), |row, column, sums, M, N| {
+                                for i in 0..M {
+                                    let line = S::as_mut_simd_u32s(&mut totals[row + i]).0;
+                                    for j in 0..N {
+                                        let shifted = simd.mul_add_e_f32s(sums[i][j], scale, shift);
+                                        let number = simd.and_u32s(simd.transmute_u32s_f32s(shifted), mask);
+                                        line[column + j] = simd.add_u32s(line[column + j], simd.sub_u32s(number, zero));
+                                        let value = simd.sub_f32s(shifted, shift);
+                                        squared = simd.mul_add_e_f32s(value, value, squared);
+                                    }
+                                }
+                            });
                         }
-                    });
-                    *square += f64::from(simd.reduce_sum_f32s(squared));
-                }
-                for (i, line) in totals
-                    .iter()
-                    .enumerate()
-                    .take(rows - (index * ROWS).min(rows))
-                {
-                    let target = &mut self.sums[(index * ROWS + i) * channels * kernel..]
-                        [..channels * kernel];
-                    for (which, vector) in pair.iter().enumerate() {
-                        vector.for_weights(channels, kernel, |column, weight| {
-                            target[weight] += i64::from(line[which * HALF + column] as i32);
-                        });
+                        *square += f64::from(simd.reduce_sum_f32s(squared));
                     }
+                }
+                for i in 0..ROWS.min(rows - (index * ROWS).min(rows)) {
+                    let target = &mut self.sums[(index * ROWS + i) * row_size..][..row_size];
+                    block.for_weights(kernel, &totals, i, |weight, value| {
+                        target[weight] += i64::from(value as i32);
+                    });
                 }
             }
         }

@@ -2,6 +2,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::*;
+use crate::clipping::{AdaptiveClipping, Clipping};
+use crate::group::{EngineChoice, LayerStrategy};
 use crate::models;
 
 const SGD: OptimiserConfig = OptimiserConfig::Sgd {
@@ -169,7 +171,7 @@ fn a_poisoned_example_counts_and_contributes_nothing() {
     let sums = |inputs: &[f32], labels: &[u32]| {
         let mut trainer = trainer(SGD, 1, 1);
         trainer.accumulate(&Examples { inputs, labels }).unwrap();
-        let sums = &trainer.workers[0].sums;
+        let sums = trainer.workers[0].finish();
         (sums.private.clone(), sums.tally.poisoned)
     };
     let (mut rest, mut rest_labels) = (inputs.clone(), labels.clone());
@@ -267,4 +269,205 @@ fn without_privacy_a_poisoned_example_counts_as_a_gradient_of_zero() {
         })
         .unwrap();
     assert_eq!((report.examples, report.poisoned), (4, 1));
+}
+
+fn plan(engine: EngineChoice) -> GradientPlan {
+    GradientPlan {
+        engine,
+        group: NonZeroUsize::new(8),
+        ..GradientPlan::default()
+    }
+}
+
+fn trainer_with(engine: EngineChoice, count: usize, clipping: Clipping) -> Trainer {
+    let privacy = privacy().with_clipping(clipping).unwrap();
+    let trainer = Trainer::with_noise(graph(), SGD, privacy, threads(count), noise(7)).unwrap();
+    trainer.with_gradients(&plan(engine)).unwrap()
+}
+
+const ENGINES: [EngineChoice; 2] = [EngineChoice::SampleParallel, EngineChoice::LayerByLayer];
+
+/// The sums of a step's clipped gradients, before noise, and how many examples were poisoned.
+fn sums_of(trainer: &mut Trainer) -> (Vec<i64>, usize) {
+    let mut sums = vec![0; trainer.weights.len()];
+    let mut poisoned = 0;
+    for worker in &mut trainer.workers {
+        let own = worker.finish();
+        poisoned += own.tally.poisoned;
+        sums.iter_mut().zip(&own.private).for_each(|(sum, own)| *sum += own);
+    }
+    trainer.pending = None;
+    (sums, poisoned)
+}
+
+/// Norm of the difference, relative to the first's.
+fn difference(one: &[i64], other: &[i64]) -> f64 {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+    let difference = norm(&mut one.iter().zip(other).map(|(one, other)| (one - other) as f64));
+    difference / norm(&mut one.iter().map(|&value| value as f64))
+}
+
+#[test]
+fn either_engine_gives_the_same_bits_on_any_number_of_threads_and_nearly_the_other_s() {
+    let (inputs, labels) = batch(3, 37);
+    let examples = Examples { inputs: &inputs, labels: &labels };
+    for clipping in [
+        Clipping::Flat,
+        Clipping::PerLayer,
+        Clipping::Automatic { stability: 0.01 },
+        Clipping::Adaptive(AdaptiveClipping { quantile: 0.5, learning_rate: 0.2, count_noise: 2.0 }),
+    ] {
+        let sums = ENGINES.map(|engine| {
+            let [one, several] = [1, 3].map(|count| {
+                let mut trainer = trainer_with(engine, count, clipping);
+                trainer.accumulate(&examples).unwrap();
+                sums_of(&mut trainer)
+            });
+            assert!(one == several, "{engine:?} {clipping:?}");
+            assert_eq!(one.1, 0);
+            one.0
+        });
+        let error = difference(&sums[0], &sums[1]);
+        assert!(error < 1e-5, "{clipping:?}: engines differ by {error}");
+    }
+}
+
+#[test]
+fn a_batch_in_parts_is_the_batch() {
+    let (inputs, labels) = batch(3, 40);
+    for engine in ENGINES {
+        let mut whole = trainer_with(engine, 2, Clipping::Flat);
+        let report = whole.step(&Examples { inputs: &inputs, labels: &labels }).unwrap();
+        let mut parts = trainer_with(engine, 2, Clipping::Flat);
+        // Parts that are whole tiles and groups, so that each example has the neighbours that it had.
+        for (inputs, labels) in inputs.chunks(16 * 784).zip(labels.chunks(16)) {
+            parts.accumulate(&Examples { inputs, labels }).unwrap();
+        }
+        assert_eq!(parts.finish_step().unwrap(), report);
+        assert!(whole.state() == parts.state(), "{engine:?}");
+        // A step that was begun is not mixed with the next.
+        parts.accumulate(&Examples { inputs: &inputs[..784], labels: &labels[..1] }).unwrap();
+        whole.step(&Examples { inputs: &inputs, labels: &labels }).unwrap();
+        parts.step(&Examples { inputs: &inputs, labels: &labels }).unwrap();
+        assert!(whole.state() == parts.state(), "{engine:?}");
+    }
+}
+
+#[test]
+fn an_entity_contributes_no_more_than_one_example_could() {
+    // 40 times the same example: as one entity, once the norm; as forty, forty times.
+    let (input, label) = batch(3, 1);
+    let (inputs, labels) = (input.repeat(40), label.repeat(40));
+    let examples = Examples { inputs: &inputs, labels: &labels };
+    for engine in ENGINES {
+        let privacy = PrivacySettings::new(1e-3, 1.0, 1.0).unwrap();
+        let trainer = Trainer::with_noise(graph(), SGD, privacy, threads(2), noise(1)).unwrap();
+        let mut trainer = trainer.with_gradients(&plan(engine)).unwrap();
+        let bound = Grid::new(1e-3, graph().parameter_count()).unwrap().integer_norm() as f64;
+        let length = |sums: &[i64]| sums.iter().map(|&sum| (sum as f64).powi(2)).sum::<f64>().sqrt() / bound;
+        trainer.accumulate(&examples).unwrap();
+        let apart = length(&sums_of(&mut trainer).0);
+        assert!((39.9..=40.0).contains(&apart), "{engine:?}: {apart}");
+        // Within a group, within a tile, beyond both, and all at once.
+        for size in [4, 10, 20, 40] {
+            let entities: Vec<u64> = (0..40).map(|index| index / size).collect();
+            trainer.accumulate_by_entity(&examples, &entities).unwrap();
+            let together = length(&sums_of(&mut trainer).0);
+            let expected = (40 / size) as f64;
+            assert!(
+                together <= expected && together > 0.999 * expected,
+                "{engine:?}: {together} of {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn entities_that_are_scattered_or_miscounted_are_refused() {
+    let (inputs, labels) = batch(3, 4);
+    let examples = Examples { inputs: &inputs, labels: &labels };
+    let mut trainer = trainer(SGD, 1, 1);
+    let before = trainer.state();
+    assert!(matches!(
+        trainer.step_by_entity(&examples, &[1, 2]),
+        Err(TrainError::EntityCount { entities: 2, examples: 4 })
+    ));
+    assert!(matches!(
+        trainer.step_by_entity(&examples, &[1, 2, 1, 3]),
+        Err(TrainError::EntityScattered { example: 2 })
+    ));
+    trainer.accumulate_by_entity(&examples, &[1, 1, 2, 3]).unwrap();
+    assert!(matches!(
+        trainer.accumulate_by_entity(&examples, &[4, 4, 4, 2]),
+        Err(TrainError::EntityScattered { example: 3 })
+    ));
+    assert!(before == trainer.state());
+}
+
+#[test]
+fn in_an_entity_too_a_poisoned_example_alone_is_left_out() {
+    let (inputs, labels) = batch(3, 12);
+    let ids: Vec<u64> = (0..12).map(|index| index / 4).collect();
+    for engine in ENGINES {
+        let mut trainer = trainer_with(engine, 1, Clipping::Flat);
+        let mut sums = |inputs: &[f32], labels: &[u32], ids: &[u64]| {
+            trainer.accumulate_by_entity(&Examples { inputs, labels }, ids).unwrap();
+            sums_of(&mut trainer)
+        };
+        let (mut rest, mut rest_labels, mut rest_ids) = (inputs.clone(), labels.clone(), ids.clone());
+        rest.drain(5 * 784..6 * 784);
+        rest_labels.remove(5);
+        rest_ids.remove(5);
+        let without = sums(&rest, &rest_labels, &rest_ids);
+        assert_eq!(without.1, 0);
+        for value in [f32::NAN, f32::INFINITY] {
+            let mut inputs = inputs.clone();
+            inputs[5 * 784..6 * 784].fill(value);
+            let with = sums(&inputs, &labels, &ids);
+            assert_eq!(with.1, 1, "{engine:?} {value}");
+            let error = difference(&without.0, &with.0);
+            assert!(error < 1e-6, "{engine:?} {value}: {error}");
+        }
+    }
+}
+
+#[test]
+fn adaptive_clipping_follows_the_norms_and_is_saved() {
+    let (inputs, labels) = batch(3, 64);
+    let examples = Examples { inputs: &inputs, labels: &labels };
+    let clipping = Clipping::Adaptive(AdaptiveClipping { quantile: 0.5, learning_rate: 0.5, count_noise: 2.0 });
+    let privacy = PrivacySettings::new(1e-4, 1.0, 64.0).unwrap().with_clipping(clipping).unwrap();
+    // Its learning rate is so small that the gradients stay.
+    let still = OptimiserConfig::Sgd { learning_rate: 1e-12, momentum: 0.0 };
+    let mut trainer = Trainer::with_noise(graph(), still, privacy, threads(2), noise(1)).unwrap();
+    for _ in 0..60 {
+        trainer.step(&examples).unwrap();
+    }
+    // Half of the gradients are within it by now.
+    trainer.accumulate(&examples).unwrap();
+    let within: usize = trainer.workers.iter_mut().map(|worker| worker.finish().tally.within).sum();
+    assert!((12..=52).contains(&within), "{within} of 64");
+    let state = trainer.state();
+    let mut resumed = Trainer::with_noise(graph(), still, privacy, threads(2), noise(1)).unwrap();
+    resumed.restore(state.clone()).unwrap();
+    assert_eq!(resumed.mechanism.adapted_norm(), trainer.mechanism.adapted_norm());
+    let flat = PrivacySettings::new(1e-4, 1.0, 64.0).unwrap();
+    let mut other = Trainer::with_noise(graph(), still, flat, threads(2), noise(1)).unwrap();
+    assert!(other.restore(state).is_err());
+}
+
+#[test]
+fn plans_that_do_not_fit_are_refused() {
+    let of = |layers: Vec<(String, LayerStrategy)>| {
+        trainer(SGD, 1, 1).with_gradients(&GradientPlan {
+            layers,
+            ..GradientPlan::default()
+        })
+    };
+    let unknown = of(vec![("fc9.weight".to_owned(), LayerStrategy::Ghost)]);
+    assert!(matches!(
+        unknown,
+        Err(SetupError::Gradients(GradientPlanError::Unknown(_)))
+    ));
+    assert!(of(vec![("fc1.weight".to_owned(), LayerStrategy::Ghost)]).is_ok());
 }
