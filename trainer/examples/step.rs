@@ -41,10 +41,7 @@ fn main() -> anyhow::Result<()> {
         .map(|_| ((0..12).map(|_| uniform()).sum::<f64>() - 6.0) as f32)
         .collect();
     let labels: Vec<u32> = (0..batch).map(|_| (uniform() * 9.999) as u32).collect();
-    let examples = Examples {
-        inputs: &inputs,
-        labels: &labels,
-    };
+    let examples = Examples::labelled(&inputs, &labels);
 
     let optimiser = OptimiserConfig::Sgd {
         learning_rate: 0.05,

@@ -6,17 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 
-use crate::evaluate::{EvaluateError, Metrics, evaluate_flat};
+use crate::evaluate::{EvaluateError, evaluate_flat};
 use crate::examples::{Examples, ExamplesError};
 use crate::graph::Graph;
 use crate::grid::{Grid, GridError};
 use crate::lanes::Isa;
 use crate::loss::{Loss, LossConfig, LossError};
+use crate::metrics::Metrics;
 use crate::noise::{NoiseError, NoiseSource, SigmaInt};
-use crate::optimiser::{Optimiser, OptimiserConfig, OptimiserError};
+use crate::optimiser::OptimiserError;
 use crate::parameters::{Parameters, ParametersError};
 use crate::privacy::PrivacySettings;
 use crate::state::TrainerState;
+use crate::update::{Update, UpdateConfig};
 use crate::worker::Worker;
 
 /// Trains a graph, one private step at a time.
@@ -29,7 +31,7 @@ use crate::worker::Worker;
 /// let optimiser = OptimiserConfig::Sgd { learning_rate: 0.5, momentum: 0.9 };
 /// let privacy = PrivacySettings::new(1.0, 1.1, 2.0)?;
 /// let mut trainer = Trainer::new(graph, LossConfig::CrossEntropy, optimiser, privacy, NonZeroUsize::MIN)?;
-/// let report = trainer.step(&Examples { inputs: &vec![0.5; 2 * 784], labels: &[3, 8] })?;
+/// let report = trainer.step(&Examples::labelled(&vec![0.5; 2 * 784], &[3, 8]))?;
 /// assert_eq!((report.step, report.examples, report.poisoned), (1, 2, 0));
 /// let weights = trainer.parameters()?.to_safetensors()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -38,8 +40,7 @@ pub struct Trainer {
     graph: Graph,
     loss_config: LossConfig,
     loss: Box<dyn Loss>,
-    optimiser_config: OptimiserConfig,
-    optimiser: Box<dyn Optimiser>,
+    update: Update,
     mechanism: Mechanism,
     threads: NonZeroUsize,
     workers: Vec<Worker>,
@@ -65,7 +66,7 @@ pub enum SetupError {
     Noise(#[from] NoiseError),
     /// A state of another run.
     #[error(
-        "the saved state does not continue this run: {0}; resume with the model and the optimiser that it was saved with"
+        "the saved state does not continue this run: {0}; resume with the model, the loss and the optimiser that it was saved with"
     )]
     State(&'static str),
 }
@@ -112,13 +113,13 @@ impl Trainer {
     pub fn new(
         graph: Graph,
         loss: LossConfig,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         privacy: PrivacySettings,
         threads: NonZeroUsize,
     ) -> Result<Self, SetupError> {
         let noise = NoiseSource::from_system();
         let mechanism = Mechanism::private(&graph, privacy, noise)?;
-        Self::with_mechanism(graph, loss, optimiser, mechanism, threads)
+        Self::with_mechanism(graph, loss, update.into(), mechanism, threads)
     }
 
     /// A trainer that goes on where another stopped.
@@ -128,12 +129,12 @@ impl Trainer {
     pub fn resume(
         graph: Graph,
         loss: LossConfig,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         privacy: PrivacySettings,
         threads: NonZeroUsize,
         state: TrainerState,
     ) -> Result<Self, SetupError> {
-        let mut trainer = Self::new(graph, loss, optimiser, privacy, threads)?;
+        let mut trainer = Self::new(graph, loss, update, privacy, threads)?;
         trainer.restore(state)?;
         Ok(trainer)
     }
@@ -147,17 +148,17 @@ impl Trainer {
     pub fn danger_without_privacy(
         graph: Graph,
         loss: LossConfig,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         threads: NonZeroUsize,
     ) -> Result<Self, SetupError> {
-        Self::with_mechanism(graph, loss, optimiser, Mechanism::None, threads)
+        Self::with_mechanism(graph, loss, update.into(), Mechanism::None, threads)
     }
 
     /// A trainer whose noise can be repeated.
     #[cfg(test)]
     pub(crate) fn with_noise(
         graph: Graph,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         privacy: PrivacySettings,
         threads: NonZeroUsize,
         noise: NoiseSource,
@@ -166,7 +167,7 @@ impl Trainer {
         Self::with_mechanism(
             graph,
             LossConfig::CrossEntropy,
-            optimiser,
+            update.into(),
             mechanism,
             threads,
         )
@@ -175,12 +176,12 @@ impl Trainer {
     fn with_mechanism(
         graph: Graph,
         loss_config: LossConfig,
-        optimiser_config: OptimiserConfig,
+        update: UpdateConfig,
         mechanism: Mechanism,
         threads: NonZeroUsize,
     ) -> Result<Self, SetupError> {
         let loss = loss_config.build(graph.output_shape())?;
-        let optimiser = optimiser_config.build(graph.parameter_count())?;
+        let update = Update::new(update, graph.initial_weights())?;
         let isa = Isa::best();
         let workers = (0..threads.get())
             .map(|_| Worker::new(&graph, isa, mechanism.grid()))
@@ -191,8 +192,7 @@ impl Trainer {
             graph,
             loss_config,
             loss,
-            optimiser_config,
-            optimiser,
+            update,
             mechanism,
             threads,
             workers,
@@ -217,48 +217,44 @@ impl Trainer {
     /// # Errors
     /// Where the examples do not fit the graph, there is no randomness, or the weights are no longer finite.
     pub fn step(&mut self, examples: &Examples<'_>) -> Result<StepReport, TrainError> {
-        examples.check(&self.graph)?;
-        if examples.len() as u64 > Grid::MAX_EXAMPLES {
-            return Err(TrainError::TooMany(examples.len()));
+        let count = examples.count(&self.graph)?;
+        if count as u64 > Grid::MAX_EXAMPLES {
+            return Err(TrainError::TooMany(count));
         }
         self.sum_gradients(examples);
         let poisoned = self.workers.iter().map(|worker| worker.poisoned).sum();
-        self.mechanism.mean(
-            &mut self.workers,
-            examples.len(),
-            self.threads,
-            &mut self.gradient,
-        )?;
+        self.mechanism
+            .mean(&mut self.workers, count, self.threads, &mut self.gradient)?;
         self.step += 1;
-        self.optimiser
-            .step(self.step, &mut self.weights, &self.gradient);
+        self.update
+            .step(self.step, &mut self.weights, &mut self.gradient);
         if !self.weights.iter().all(|weight| weight.is_finite()) {
             return Err(TrainError::Diverged { step: self.step });
         }
         Ok(StepReport {
             step: self.step,
-            examples: examples.len(),
+            examples: count,
             poisoned,
         })
     }
 
-    /// The weights as they stand.
+    /// The weights as they stand: their average, where one is kept.
     ///
     /// # Errors
     /// Where candle cannot hold them.
     pub fn parameters(&self) -> Result<Parameters, ParametersError> {
-        Parameters::from_flat(&self.graph, &self.weights)
+        Parameters::from_flat(&self.graph, self.update.best(&self.weights))
     }
 
-    /// Metrics of the weights as they stand.
+    /// Metrics of the weights that [`Trainer::parameters`] gives.
     ///
     /// # Errors
     /// As [`crate::evaluate`].
     pub fn evaluate(&self, examples: &Examples<'_>) -> Result<Metrics, EvaluateError> {
         evaluate_flat(
             &self.graph,
-            &self.weights,
-            self.loss_config,
+            self.update.best(&self.weights),
+            &self.loss_config,
             examples,
             self.threads,
         )
@@ -268,15 +264,10 @@ impl Trainer {
     pub fn state(&self) -> TrainerState {
         TrainerState {
             model: self.graph.digest(),
-            optimiser: self.optimiser_config,
+            loss: self.loss_config.clone(),
             step: self.step,
             weights: self.weights.clone(),
-            moments: self
-                .optimiser
-                .moments()
-                .into_iter()
-                .map(<[f32]>::to_vec)
-                .collect(),
+            update: self.update.state(),
         }
     }
 
@@ -284,32 +275,18 @@ impl Trainer {
         if state.model != self.graph.digest() {
             return Err(SetupError::State("it is of another model"));
         }
-        if state.optimiser != self.optimiser_config {
-            return Err(SetupError::State("its optimiser has other settings"));
+        if state.loss != self.loss_config {
+            return Err(SetupError::State("it was trained by another loss"));
         }
-        let lengths = |moments: &[&[f32]]| {
-            moments
-                .iter()
-                .map(|moment| moment.len())
-                .collect::<Vec<_>>()
-        };
-        let moments: Vec<&[f32]> = state.moments.iter().map(Vec::as_slice).collect();
-        if state.weights.len() != self.weights.len()
-            || lengths(&moments) != lengths(&self.optimiser.moments())
-        {
+        if state.weights.len() != self.weights.len() {
             return Err(SetupError::State("it has another number of weights"));
         }
-        if !state
-            .weights
-            .iter()
-            .chain(state.moments.iter().flatten())
-            .all(|value| value.is_finite())
-        {
+        if !state.weights.iter().all(|weight| weight.is_finite()) {
             return Err(SetupError::State("it holds numbers that are not finite"));
         }
-        for (target, moment) in self.optimiser.moments_mut().into_iter().zip(moments) {
-            target.copy_from_slice(moment);
-        }
+        self.update
+            .restore(&state.update)
+            .map_err(SetupError::State)?;
         self.weights = state.weights;
         self.step = state.step;
         Ok(())
@@ -327,7 +304,7 @@ impl Trainer {
         let work = |worker: &mut Worker| {
             worker.clear();
             while let Some(tile) =
-                examples.tile(next.fetch_add(1, Ordering::Relaxed), worker.width())
+                examples.tile(graph, next.fetch_add(1, Ordering::Relaxed), worker.width())
             {
                 worker.add(graph, weights, loss, grid, &tile);
             }
@@ -348,7 +325,7 @@ impl fmt::Debug for Trainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trainer")
             .field("model", &self.graph.digest())
-            .field("optimiser", &self.optimiser_config)
+            .field("update", self.update.config())
             .field("threads", &self.threads)
             .field("step", &self.step)
             .finish_non_exhaustive()

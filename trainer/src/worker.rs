@@ -65,10 +65,11 @@ impl Worker {
         let isa = self.engine.isa();
         let mut sound = vec![false; width];
         self.engine.forward(graph, weights, tile.inputs);
-        let inputs = tile.inputs.chunks_exact(graph.input_shape().elements());
-        for (lane, (input, &label)) in inputs.zip(tile.labels).enumerate() {
+        let mut examples = 0;
+        for (lane, (input, target)) in tile.each(graph).enumerate() {
+            examples += 1;
             self.engine.output(graph, lane, &mut self.outputs);
-            let value = loss.evaluate(&self.outputs, label, &mut self.output_gradient);
+            let value = loss.evaluate(&self.outputs, target, &mut self.output_gradient);
             // An infinite input could be squashed by tanh into a finite loss.
             sound[lane] =
                 value.is_some_and(f32::is_finite) && input.iter().all(|value| value.is_finite());
@@ -80,11 +81,7 @@ impl Worker {
         }
         // Lanes behind the last example keep an old gradient, which nothing reads.
         let gradients = self.engine.backward(graph, weights);
-        self.poisoned += sound
-            .iter()
-            .take(tile.len())
-            .filter(|sound| !**sound)
-            .count();
+        self.poisoned += sound.iter().take(examples).filter(|sound| !**sound).count();
         match grid {
             Some(grid) => {
                 self.poisoned += grid.accumulate_tile(isa, gradients, &sound, &mut self.sums)

@@ -2,7 +2,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::*;
+use crate::average::AverageConfig;
 use crate::models;
+use crate::optimiser::{OptimiserConfig, WeightDecay};
+use crate::schedule::{ScheduleConfig, ScheduleShape};
 
 const SGD: OptimiserConfig = OptimiserConfig::Sgd {
     learning_rate: 0.5,
@@ -31,7 +34,7 @@ fn noise(seed: u64) -> NoiseSource {
     NoiseSource::insecure_with_keys_from(ChaCha20Rng::seed_from_u64(seed))
 }
 
-fn trainer(optimiser: OptimiserConfig, count: usize, seed: u64) -> Trainer {
+fn trainer(optimiser: impl Into<UpdateConfig>, count: usize, seed: u64) -> Trainer {
     Trainer::with_noise(graph(), optimiser, privacy(), threads(count), noise(seed)).unwrap()
 }
 
@@ -48,12 +51,7 @@ fn batch(seed: u64, count: usize) -> (Vec<f32>, Vec<u32>) {
 fn run(trainer: &mut Trainer, seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let (inputs, labels) = batch(seed, 37);
-        let report = trainer
-            .step(&Examples {
-                inputs: &inputs,
-                labels: &labels,
-            })
-            .unwrap();
+        let report = trainer.step(&Examples::labelled(&inputs, &labels)).unwrap();
         assert_eq!(
             (report.step, report.examples, report.poisoned),
             (seed + 1, 37, 0)
@@ -77,7 +75,16 @@ fn a_run_is_the_same_to_the_bit_on_any_number_of_threads() {
 
 #[test]
 fn a_resumed_run_goes_on_from_weights_moments_and_step() {
-    for optimiser in [SGD, ADAM] {
+    let averaged = UpdateConfig {
+        weight_decay: WeightDecay::Decoupled(0.01),
+        schedule: ScheduleConfig {
+            warm_up: None,
+            shape: ScheduleShape::Cosine { steps: 4, end: 0.0 },
+        },
+        average: Some(AverageConfig { decay: 0.9 }),
+        optimiser: SGD,
+    };
+    for optimiser in [SGD.into(), ADAM.into(), averaged] {
         let mut first = trainer(optimiser, 2, 7);
         run(&mut first, 0..2);
         let saved = serde_json::to_vec(&first.state()).unwrap();
@@ -96,56 +103,95 @@ fn a_resumed_run_goes_on_from_weights_moments_and_step() {
 
 #[test]
 fn a_state_of_another_run_is_refused() {
-    let state = trainer(SGD, 1, 1).state();
-    let resume = |graph, optimiser, state| {
-        Trainer::resume(
-            graph,
-            LossConfig::CrossEntropy,
-            optimiser,
-            privacy(),
-            threads(1),
-            state,
-        )
-        .is_ok()
+    let averaged = UpdateConfig {
+        average: Some(AverageConfig { decay: 0.9 }),
+        ..SGD.into()
     };
-    assert!(resume(graph(), SGD, state.clone()));
-    assert!(!resume(
-        Graph::from_onnx(&models::mnist_cnn(2)).unwrap(),
-        SGD,
-        state.clone()
-    ));
-    assert!(!resume(graph(), ADAM, state.clone()));
-    assert!(!resume(
-        graph(),
-        SGD,
-        TrainerState {
-            weights: vec![0.0; 3],
-            ..state.clone()
-        }
-    ));
-    assert!(!resume(
-        graph(),
-        SGD,
-        TrainerState {
-            moments: vec![],
-            ..state.clone()
-        }
-    ));
+    let state = trainer(averaged, 1, 1).state();
+    let resume_with = |graph, loss, update: UpdateConfig, state| {
+        Trainer::resume(graph, loss, update, privacy(), threads(1), state).is_ok()
+    };
+    let resume =
+        |update: UpdateConfig, state| resume_with(graph(), LossConfig::CrossEntropy, update, state);
+    assert!(resume(averaged, state.clone()));
+    let other = Graph::from_onnx(&models::mnist_cnn(2)).unwrap();
+    let loss = LossConfig::CrossEntropy;
+    assert!(!resume_with(other, loss, averaged, state.clone()));
+    let loss = LossConfig::Mse;
+    assert!(!resume_with(graph(), loss, averaged, state.clone()));
+    let mut others = [averaged; 5];
+    others[0].optimiser = ADAM;
+    others[1].average = None;
+    others[2].average = Some(AverageConfig { decay: 0.8 });
+    others[3].weight_decay = WeightDecay::Gradient(0.1);
+    others[4].schedule.shape = ScheduleShape::Cosine { steps: 9, end: 0.0 };
+    for other in others {
+        assert!(!resume(other, state.clone()), "{other:?}");
+    }
+    let fewer = TrainerState {
+        weights: vec![0.0; 3],
+        ..state.clone()
+    };
+    assert!(!resume(averaged, fewer));
     let mut broken = state;
     broken.weights[5] = f32::NAN;
-    assert!(!resume(graph(), SGD, broken));
+    assert!(!resume(averaged, broken));
+}
+
+#[test]
+fn the_average_is_what_is_evaluated_and_exported() {
+    let averaged = UpdateConfig {
+        average: Some(AverageConfig { decay: 0.5 }),
+        ..SGD.into()
+    };
+    let (mut plain, mut average) = (trainer(SGD, 1, 7), trainer(averaged, 1, 7));
+    run(&mut plain, 0..2);
+    let first = plain.weights.clone();
+    run(&mut plain, 2..3);
+    run(&mut average, 0..3);
+    assert_eq!(plain.weights, average.weights);
+    let exported = average.parameters().unwrap().to_flat(&graph()).unwrap();
+    assert_ne!(exported, average.weights);
+    assert_ne!(exported, first);
+    let (inputs, labels) = batch(1, 5);
+    let examples = Examples::labelled(&inputs, &labels);
+    let own = average.evaluate(&examples).unwrap();
+    let given = crate::evaluate::evaluate_flat(
+        &graph(),
+        &exported,
+        &LossConfig::CrossEntropy,
+        &examples,
+        threads(1),
+    );
+    assert_eq!(own, given.unwrap());
+    assert_ne!(own, plain.evaluate(&examples).unwrap());
+}
+
+#[test]
+fn values_train_as_labels_do() {
+    let (inputs, labels) = batch(3, 20);
+    let mut one_hot = vec![0.0; 200];
+    for (row, &label) in one_hot.chunks_exact_mut(10).zip(&labels) {
+        row[label as usize] = 1.0;
+    }
+    let (mut labelled, mut valued) = (trainer(SGD, 2, 1), trainer(SGD, 2, 1));
+    labelled
+        .step(&Examples::labelled(&inputs, &labels))
+        .unwrap();
+    valued.step(&Examples::valued(&inputs, &one_hot)).unwrap();
+    assert_eq!(labelled.weights, valued.weights);
+    one_hot[15] = f32::NAN;
+    let report = valued.step(&Examples::valued(&inputs, &one_hot)).unwrap();
+    assert_eq!((report.examples, report.poisoned), (20, 1));
+    let short = valued.step(&Examples::valued(&inputs, &one_hot[1..]));
+    assert!(matches!(short, Err(TrainError::Examples(_))));
 }
 
 #[test]
 fn an_empty_batch_is_a_step_of_noise() {
     let mut trainer = trainer(SGD, 2, 1);
     let before = trainer.state();
-    let report = trainer
-        .step(&Examples {
-            inputs: &[],
-            labels: &[],
-        })
-        .unwrap();
+    let report = trainer.step(&Examples::labelled(&[], &[])).unwrap();
     assert_eq!(
         report,
         StepReport {
@@ -168,7 +214,7 @@ fn a_poisoned_example_counts_and_contributes_nothing() {
     let (inputs, labels) = batch(3, 20);
     let sums = |inputs: &[f32], labels: &[u32]| {
         let mut trainer = trainer(SGD, 1, 1);
-        trainer.sum_gradients(&Examples { inputs, labels });
+        trainer.sum_gradients(&Examples::labelled(inputs, labels));
         (trainer.workers[0].sums.clone(), trainer.workers[0].poisoned)
     };
     let (mut rest, mut rest_labels) = (inputs.clone(), labels.clone());
@@ -190,20 +236,10 @@ fn a_poisoned_example_counts_and_contributes_nothing() {
 fn examples_that_do_not_fit_are_refused_and_change_nothing() {
     let mut trainer = trainer(SGD, 1, 1);
     let before = trainer.state();
+    assert!(trainer.step(&Examples::labelled(&[0.0; 784], &[])).is_err());
     assert!(
         trainer
-            .step(&Examples {
-                inputs: &[0.0; 784],
-                labels: &[]
-            })
-            .is_err()
-    );
-    assert!(
-        trainer
-            .step(&Examples {
-                inputs: &[0.0; 783],
-                labels: &[0]
-            })
+            .step(&Examples::labelled(&[0.0; 783], &[0]))
             .is_err()
     );
     assert!(before == trainer.state());
@@ -218,20 +254,14 @@ fn weights_that_run_away_are_an_error() {
     let privacy = PrivacySettings::new(1.0, 1.0, 1e-3).unwrap();
     let mut trainer =
         Trainer::with_noise(graph(), optimiser, privacy, threads(1), noise(1)).unwrap();
-    let result = trainer.step(&Examples {
-        inputs: &[],
-        labels: &[],
-    });
+    let result = trainer.step(&Examples::labelled(&[], &[]));
     assert!(matches!(result, Err(TrainError::Diverged { step: 1 })));
 }
 
 #[test]
 fn steps_along_the_gradient_make_the_loss_smaller() {
     let (inputs, labels) = batch(3, 50);
-    let examples = Examples {
-        inputs: &inputs,
-        labels: &labels,
-    };
+    let examples = Examples::labelled(&inputs, &labels);
     let gentle = OptimiserConfig::Sgd {
         learning_rate: 0.05,
         momentum: 0.5,
@@ -259,11 +289,6 @@ fn without_privacy_a_poisoned_example_counts_as_a_gradient_of_zero() {
     let mut trainer =
         Trainer::danger_without_privacy(graph(), LossConfig::CrossEntropy, SGD, threads(1))
             .unwrap();
-    let report = trainer
-        .step(&Examples {
-            inputs: &inputs,
-            labels: &labels,
-        })
-        .unwrap();
+    let report = trainer.step(&Examples::labelled(&inputs, &labels)).unwrap();
     assert_eq!((report.examples, report.poisoned), (4, 1));
 }
