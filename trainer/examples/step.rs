@@ -46,10 +46,26 @@ fn main() -> anyhow::Result<()> {
     let inputs: Vec<f32> = (0..batch * graph.input_shape().elements())
         .map(|_| ((0..12).map(|_| uniform()).sum::<f64>() - 6.0) as f32)
         .collect();
+    let outputs = graph.output_shape().elements();
     let labels: Vec<u32> = (0..batch).map(|_| (uniform() * 9.999) as u32).collect();
-    let examples = Examples {
-        inputs: &inputs,
-        labels: &labels,
+    let masks: Vec<f32> = match net.as_str() {
+        "c_unet" => (0..batch * outputs)
+            .map(|_| f32::from(u8::from(uniform() > 0.5)))
+            .collect(),
+        _ => Vec::new(),
+    };
+    let (loss, examples) = if masks.is_empty() {
+        (
+            LossConfig::CrossEntropy,
+            Examples::labelled(&inputs, &labels),
+        )
+    } else {
+        (
+            LossConfig::BceWithLogits {
+                positive_weight: 1.0,
+            },
+            Examples::valued(&inputs, &masks),
+        )
     };
 
     let optimiser = OptimiserConfig::Sgd {
@@ -59,11 +75,9 @@ fn main() -> anyhow::Result<()> {
     let mut trainer = match mode.as_str() {
         "private" => {
             let privacy = PrivacySettings::new(1.0, 1.0, batch as f64)?;
-            Trainer::new(graph, LossConfig::CrossEntropy, optimiser, privacy, threads)?
+            Trainer::new(graph, loss, optimiser, privacy, threads)?
         }
-        "plain" => {
-            Trainer::danger_without_privacy(graph, LossConfig::CrossEntropy, optimiser, threads)?
-        }
+        "plain" => Trainer::danger_without_privacy(graph, loss, optimiser, threads)?,
         other => bail!("mode {other} is not known; there are private and plain"),
     };
 

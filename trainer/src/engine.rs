@@ -13,6 +13,7 @@ pub(crate) enum Engine {
     Group {
         engine: Box<GroupEngine>,
         packed: Option<Packed>,
+        outputs: Vec<f32>,
     },
 }
 
@@ -26,28 +27,30 @@ impl Engine {
         Self::Group {
             engine: Box::new(engine),
             packed: None,
+            outputs: Vec::new(),
         }
     }
 
-    /// Examples in a tile.
-    pub(crate) fn width(&self) -> usize {
-        match self {
-            Self::Lanes(engine) => engine.width(),
-            Self::Group { engine, .. } => engine.capacity(),
-        }
-    }
-
-    /// Computes the outputs of at most [`Engine::width`] examples, one after the other in `inputs`.
+    /// Computes the outputs of at most [`Isa::width`] examples, one after the other in `inputs`.
     pub(crate) fn forward(&mut self, graph: &Graph, weights: &[f32], inputs: &[f32]) {
         match self {
             Self::Lanes(engine) => engine.forward(graph, weights, inputs),
-            Self::Group { engine, packed } => {
+            Self::Group {
+                engine,
+                packed,
+                outputs,
+            } => {
                 let packed = packed.get_or_insert_with(|| {
                     let mut packed = Packed::new(graph);
                     packed.pack(graph, weights, 1);
                     packed
                 });
-                engine.forward(graph, weights, packed, inputs);
+                outputs.clear();
+                let size = graph.input_shape().elements();
+                for inputs in inputs.chunks(engine.capacity() * size) {
+                    engine.forward(graph, weights, packed, inputs);
+                    outputs.extend_from_slice(engine.outputs(graph, inputs.len() / size));
+                }
             }
         }
     }
@@ -56,8 +59,7 @@ impl Engine {
     pub(crate) fn output(&self, graph: &Graph, example: usize, output: &mut [f32]) {
         match self {
             Self::Lanes(engine) => engine.output(graph, example, output),
-            Self::Group { engine, .. } => {
-                let outputs = engine.outputs(graph, engine.capacity());
+            Self::Group { outputs, .. } => {
                 output.copy_from_slice(&outputs[example * output.len()..][..output.len()]);
             }
         }

@@ -106,14 +106,19 @@ impl LaneWorker {
         let graph = job.graph;
         let size = graph.input_shape().elements();
         let inputs = &job.examples.inputs[examples.start * size..examples.end * size];
-        let labels = &job.examples.labels[examples.clone()];
+        let elements = graph.output_shape().elements();
+        let targets = job
+            .examples
+            .targets
+            .slice(examples.clone(), elements)
+            .each(elements);
         let mut sound = vec![false; self.capacity()];
         self.engine.forward(graph, job.weights, inputs);
-        for (lane, (input, &label)) in inputs.chunks_exact(size).zip(labels).enumerate() {
+        for (lane, (input, target)) in inputs.chunks_exact(size).zip(targets).enumerate() {
             self.engine.output(graph, lane, &mut self.outputs);
             let value = job
                 .loss
-                .evaluate(&self.outputs, label, &mut self.output_gradient);
+                .evaluate(&self.outputs, target, &mut self.output_gradient);
             // An infinite input could be squashed by tanh into a finite loss.
             sound[lane] =
                 value.is_some_and(f32::is_finite) && input.iter().all(|value| value.is_finite());

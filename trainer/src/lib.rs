@@ -9,6 +9,7 @@
 //! safetensors or, by [`export_onnx`], in the file they came from; [`evaluate`] measures them on public examples.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod average;
 #[cfg(test)]
 mod candle_forward;
 mod clipping;
@@ -25,6 +26,7 @@ mod lane_worker;
 mod lanes;
 mod loss;
 mod mechanism;
+mod metrics;
 pub mod models;
 mod noise;
 mod onnx;
@@ -34,24 +36,32 @@ mod privacy;
 mod products;
 #[cfg(test)]
 mod reference;
+mod schedule;
 #[cfg(test)]
 mod shared_files;
 mod state;
+mod targets;
 mod trainer;
+mod update;
 mod worker;
 
+pub use average::AverageConfig;
 pub use clipping::{AdaptiveClipping, Clipping, ClippingError};
-pub use evaluate::{ClassMetrics, EvaluateError, Metrics, evaluate};
+pub use evaluate::{EvaluateError, evaluate};
 pub use examples::{Examples, ExamplesError};
 pub use export::{ExportError, export_onnx};
 pub use graph::{Graph, GraphError, ModelDigest, ParameterInfo, Shape};
 pub use grid::{Clipped, Grid, GridError};
 pub use group::{EngineChoice, GradientPlan, GradientPlanError, LayerStrategy};
-pub use loss::{LossConfig, LossError};
+pub use loss::{LossConfig, LossError, WeightedLoss};
+pub use metrics::{ClassMetrics, Classification, Metrics, Regression, Segmentation, TopK};
 pub use noise::{NoiseError, NoiseSource, SigmaInt};
 pub use onnx::{MODEL_SIZE_LIMIT, OnnxError};
-pub use optimiser::{OptimiserConfig, OptimiserError};
+pub use optimiser::{OptimiserConfig, OptimiserError, WeightDecay};
 pub use parameters::{Parameters, ParametersError, SAFETENSORS_SIZE_LIMIT};
 pub use privacy::{PrivacyError, PrivacySettings};
+pub use schedule::{ScheduleConfig, ScheduleShape, WarmUp};
 pub use state::TrainerState;
+pub use targets::Targets;
 pub use trainer::{SetupError, StepReport, TrainError, Trainer};
+pub use update::UpdateConfig;

@@ -8,18 +8,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 
-use crate::evaluate::{EvaluateError, Metrics, evaluate_flat};
+use crate::evaluate::{EvaluateError, evaluate_flat};
 use crate::examples::{Examples, ExamplesError};
 use crate::graph::Graph;
 use crate::grid::{Grid, GridError};
 use crate::group::{GradientPlan, GradientPlanError, Job, Packed};
 use crate::loss::{Loss, LossConfig, LossError};
 use crate::mechanism::{Mechanism, MechanismError};
+use crate::metrics::Metrics;
 use crate::noise::{NoiseError, NoiseSource};
-use crate::optimiser::{Optimiser, OptimiserConfig, OptimiserError};
+use crate::optimiser::OptimiserError;
 use crate::parameters::{Parameters, ParametersError};
 use crate::privacy::{PrivacyError, PrivacySettings};
 use crate::state::TrainerState;
+use crate::update::{Update, UpdateConfig};
 use crate::worker::{Worker, cut};
 
 /// Trains a graph, one private step at a time.
@@ -32,7 +34,7 @@ use crate::worker::{Worker, cut};
 /// let optimiser = OptimiserConfig::Sgd { learning_rate: 0.5, momentum: 0.9 };
 /// let privacy = PrivacySettings::new(1.0, 1.1, 2.0)?;
 /// let mut trainer = Trainer::new(graph, LossConfig::CrossEntropy, optimiser, privacy, NonZeroUsize::MIN)?;
-/// let report = trainer.step(&Examples { inputs: &vec![0.5; 2 * 784], labels: &[3, 8] })?;
+/// let report = trainer.step(&Examples::labelled(&vec![0.5; 2 * 784], &[3, 8]))?;
 /// assert_eq!((report.step, report.examples, report.poisoned), (1, 2, 0));
 /// let weights = trainer.parameters()?.to_safetensors()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -41,8 +43,7 @@ pub struct Trainer {
     graph: Graph,
     loss_config: LossConfig,
     loss: Box<dyn Loss>,
-    optimiser_config: OptimiserConfig,
-    optimiser: Box<dyn Optimiser>,
+    update: Update,
     mechanism: Mechanism,
     threads: NonZeroUsize,
     workers: Vec<Worker>,
@@ -77,7 +78,7 @@ pub enum SetupError {
     Gradients(#[from] GradientPlanError),
     /// A state of another run.
     #[error(
-        "the saved state does not continue this run: {0}; resume with the model and the optimiser that it was saved with"
+        "the saved state does not continue this run: {0}; resume with the model, the loss and the optimiser that it was saved with"
     )]
     State(&'static str),
 }
@@ -150,13 +151,13 @@ impl Trainer {
     pub fn new(
         graph: Graph,
         loss: LossConfig,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         privacy: PrivacySettings,
         threads: NonZeroUsize,
     ) -> Result<Self, SetupError> {
         let noise = NoiseSource::from_system();
         let mechanism = Mechanism::private(&graph, privacy, noise)?;
-        Self::with_mechanism(graph, loss, optimiser, mechanism, threads)
+        Self::with_mechanism(graph, loss, update.into(), mechanism, threads)
     }
 
     /// A trainer that goes on where another stopped.
@@ -166,12 +167,12 @@ impl Trainer {
     pub fn resume(
         graph: Graph,
         loss: LossConfig,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         privacy: PrivacySettings,
         threads: NonZeroUsize,
         state: TrainerState,
     ) -> Result<Self, SetupError> {
-        let mut trainer = Self::new(graph, loss, optimiser, privacy, threads)?;
+        let mut trainer = Self::new(graph, loss, update, privacy, threads)?;
         trainer.restore(state)?;
         Ok(trainer)
     }
@@ -185,17 +186,17 @@ impl Trainer {
     pub fn danger_without_privacy(
         graph: Graph,
         loss: LossConfig,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         threads: NonZeroUsize,
     ) -> Result<Self, SetupError> {
-        Self::with_mechanism(graph, loss, optimiser, Mechanism::None, threads)
+        Self::with_mechanism(graph, loss, update.into(), Mechanism::None, threads)
     }
 
     /// A trainer whose noise can be repeated.
     #[cfg(test)]
     pub(crate) fn with_noise(
         graph: Graph,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         privacy: PrivacySettings,
         threads: NonZeroUsize,
         noise: NoiseSource,
@@ -204,7 +205,7 @@ impl Trainer {
         Self::with_mechanism(
             graph,
             LossConfig::CrossEntropy,
-            optimiser,
+            update.into(),
             mechanism,
             threads,
         )
@@ -213,12 +214,12 @@ impl Trainer {
     fn with_mechanism(
         graph: Graph,
         loss_config: LossConfig,
-        optimiser_config: OptimiserConfig,
+        update: UpdateConfig,
         mechanism: Mechanism,
         threads: NonZeroUsize,
     ) -> Result<Self, SetupError> {
         let loss = loss_config.build(graph.output_shape())?;
-        let optimiser = optimiser_config.build(graph.parameter_count())?;
+        let update = Update::new(update, graph.initial_weights())?;
         let workers = Worker::all(
             &graph,
             &GradientPlan::default(),
@@ -232,8 +233,7 @@ impl Trainer {
             graph,
             loss_config,
             loss,
-            optimiser_config,
-            optimiser,
+            update,
             mechanism,
             threads,
             workers,
@@ -297,8 +297,8 @@ impl Trainer {
     /// # Errors
     /// Where the examples do not fit the graph; then nothing was added.
     pub fn accumulate(&mut self, examples: &Examples<'_>) -> Result<(), TrainError> {
-        examples.check(&self.graph)?;
-        let entities: Vec<Range<usize>> = (0..examples.len()).map(|at| at..at + 1).collect();
+        let count = examples.count(&self.graph)?;
+        let entities: Vec<Range<usize>> = (0..count).map(|at| at..at + 1).collect();
         self.sum_gradients(examples, &entities)
     }
 
@@ -311,11 +311,11 @@ impl Trainer {
         examples: &Examples<'_>,
         entities: &[u64],
     ) -> Result<(), TrainError> {
-        examples.check(&self.graph)?;
-        if entities.len() != examples.len() {
+        let count = examples.count(&self.graph)?;
+        if entities.len() != count {
             return Err(TrainError::EntityCount {
                 entities: entities.len(),
-                examples: examples.len(),
+                examples: count,
             });
         }
         let mut ranges: Vec<Range<usize>> = Vec::new();
@@ -358,8 +358,8 @@ impl Trainer {
             &mut self.gradient,
         )?;
         self.step += 1;
-        self.optimiser
-            .step(self.step, &mut self.weights, &self.gradient);
+        self.update
+            .step(self.step, &mut self.weights, &mut self.gradient);
         if !self.weights.iter().all(|weight| weight.is_finite()) {
             return Err(TrainError::Diverged { step: self.step });
         }
@@ -370,23 +370,23 @@ impl Trainer {
         })
     }
 
-    /// The weights as they stand.
+    /// The weights as they stand: their average, where one is kept.
     ///
     /// # Errors
     /// Where candle cannot hold them.
     pub fn parameters(&self) -> Result<Parameters, ParametersError> {
-        Parameters::from_flat(&self.graph, &self.weights)
+        Parameters::from_flat(&self.graph, self.update.best(&self.weights))
     }
 
-    /// Metrics of the weights as they stand.
+    /// Metrics of the weights that [`Trainer::parameters`] gives.
     ///
     /// # Errors
     /// As [`crate::evaluate`].
     pub fn evaluate(&self, examples: &Examples<'_>) -> Result<Metrics, EvaluateError> {
         evaluate_flat(
             &self.graph,
-            &self.weights,
-            self.loss_config,
+            self.update.best(&self.weights),
+            &self.loss_config,
             examples,
             self.threads,
         )
@@ -396,15 +396,10 @@ impl Trainer {
     pub fn state(&self) -> TrainerState {
         TrainerState {
             model: self.graph.digest(),
-            optimiser: self.optimiser_config,
+            loss: self.loss_config.clone(),
             step: self.step,
             weights: self.weights.clone(),
-            moments: self
-                .optimiser
-                .moments()
-                .into_iter()
-                .map(<[f32]>::to_vec)
-                .collect(),
+            update: self.update.state(),
             clipping_norm: self.mechanism.adapted_norm(),
         }
     }
@@ -413,32 +408,18 @@ impl Trainer {
         if state.model != self.graph.digest() {
             return Err(SetupError::State("it is of another model"));
         }
-        if state.optimiser != self.optimiser_config {
-            return Err(SetupError::State("its optimiser has other settings"));
+        if state.loss != self.loss_config {
+            return Err(SetupError::State("it was trained by another loss"));
         }
-        let lengths = |moments: &[&[f32]]| {
-            moments
-                .iter()
-                .map(|moment| moment.len())
-                .collect::<Vec<_>>()
-        };
-        let moments: Vec<&[f32]> = state.moments.iter().map(Vec::as_slice).collect();
-        if state.weights.len() != self.weights.len()
-            || lengths(&moments) != lengths(&self.optimiser.moments())
-        {
+        if state.weights.len() != self.weights.len() {
             return Err(SetupError::State("it has another number of weights"));
         }
-        if !state
-            .weights
-            .iter()
-            .chain(state.moments.iter().flatten())
-            .all(|value| value.is_finite())
-        {
+        if !state.weights.iter().all(|weight| weight.is_finite()) {
             return Err(SetupError::State("it holds numbers that are not finite"));
         }
-        for (target, moment) in self.optimiser.moments_mut().into_iter().zip(moments) {
-            target.copy_from_slice(moment);
-        }
+        self.update
+            .restore(&state.update)
+            .map_err(SetupError::State)?;
         if !self.mechanism.restore_norm(state.clipping_norm) {
             return Err(SetupError::State("it was clipped in another mode"));
         }
@@ -454,11 +435,12 @@ impl Trainer {
         entities: &[Range<usize>],
     ) -> Result<(), TrainError> {
         let before = self.pending.as_ref().map_or(0, |pending| pending.examples);
-        let total = before + examples.len();
+        let count = entities.last().map_or(0, |last| last.end);
+        let total = before + count;
         if total as u64 > Grid::MAX_EXAMPLES {
             return Err(TrainError::TooMany(total));
         }
-        if examples.is_empty() {
+        if count == 0 {
             return Ok(());
         }
         if self.pending.is_none() {
@@ -509,7 +491,7 @@ impl fmt::Debug for Trainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trainer")
             .field("model", &self.graph.digest())
-            .field("optimiser", &self.optimiser_config)
+            .field("update", self.update.config())
             .field("threads", &self.threads)
             .field("step", &self.step)
             .finish_non_exhaustive()

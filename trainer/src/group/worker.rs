@@ -163,7 +163,8 @@ impl GroupWorker {
         let graph = job.graph;
         let size = graph.input_shape().elements();
         let inputs = &job.examples.inputs[examples.start * size..examples.end * size];
-        let labels = &job.examples.labels[examples.clone()];
+        let elements = graph.output_shape().elements();
+        let targets = job.examples.targets.slice(examples.clone(), elements);
         self.inputs.clear();
         self.inputs.extend_from_slice(inputs);
         // An infinite input could be squashed by tanh into a finite loss.
@@ -183,9 +184,11 @@ impl GroupWorker {
                 .chunks_exact(width)
                 .zip(gradients.chunks_exact_mut(width));
             let mut found = false;
-            for (((outputs, gradient), &label), sound) in pairs.zip(labels).zip(&mut sound) {
+            for (((outputs, gradient), target), sound) in
+                pairs.zip(targets.each(elements)).zip(&mut sound)
+            {
                 let value = (job.loss)
-                    .evaluate(outputs, label, gradient)
+                    .evaluate(outputs, target, gradient)
                     .filter(|value| *sound && value.is_finite());
                 if value.is_none() {
                     found |= *sound;

@@ -39,7 +39,7 @@ pub(super) fn check(
                 // All instruction sets by one strategy and size, and all strategies and sizes on the widest.
                 let widest = isa.width() == Isa::best().width();
                 if widest || (strategy == LayerStrategy::Ghost && capacity == 3) {
-                    let examples = Examples { inputs, labels };
+                    let examples = Examples::labelled(inputs, labels);
                     check_sums(
                         graph, isa, strategy, capacity, &examples, &singles, gradients,
                     );
@@ -60,7 +60,7 @@ pub(super) fn check(
         LayerStrategy::Ghost,
     ] {
         for capacity in [2, 8] {
-            let examples = Examples { inputs, labels };
+            let examples = Examples::labelled(inputs, labels);
             check_sums(
                 graph,
                 Isa::best(),

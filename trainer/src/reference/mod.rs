@@ -17,6 +17,7 @@ use crate::loss::LossConfig;
 use crate::models::builder::{Builder, INPUT, int, ints};
 use crate::models::mnist_cnn;
 use crate::onnx::AttributeProto;
+use crate::targets::Target;
 
 fn norm(values: &[f64]) -> f64 {
     values.iter().map(|value| value * value).sum::<f64>().sqrt()
@@ -114,7 +115,7 @@ fn check(model: &[u8], seed: u64) {
                     &expected_outputs[first + lane],
                 );
                 assert!(error <= 1e-5, "{width} lanes: outputs differ by {error}");
-                loss.evaluate(&output, labels[first + lane], &mut gradient)
+                loss.evaluate(&output, Target::Label(labels[first + lane]), &mut gradient)
                     .unwrap();
                 engine.set_output_gradient(&graph, lane, &gradient);
             }
