@@ -109,7 +109,6 @@ fn check_outputs(graph: &Graph, inputs: &[f32], expected: &[Vec<f64>]) {
     }
 }
 
-#[expect(clippy::too_many_arguments)]
 fn check_sums(
     graph: &Graph,
     isa: Isa,
