@@ -143,6 +143,12 @@ impl Clipper {
         }
     }
 
+    /// The same, broken: it scales gradients to another limit than the grid's.
+    #[cfg(test)]
+    pub(crate) fn broken(self, limit: f64) -> Self {
+        Self { limit, ..self }
+    }
+
     /// `C` as it is now.
     pub(crate) fn norm(&self) -> f64 {
         self.norm
