@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub(crate) use self::adaptive::Adaptive;
 pub use self::adaptive::AdaptiveClipping;
-pub(crate) use self::gradient::{AddGradient, SquaredNorm};
+pub(crate) use self::gradient::{AddBlocks, AddGradient, BLOCK, SquaredNorm};
 pub(crate) use self::tile::LaneSums;
 use crate::grid::Grid;
 use crate::lanes::Isa;
