@@ -107,8 +107,10 @@ impl LaneSums {
 
     /// Empties the lanes.
     pub(crate) fn clear(&mut self) {
-        self.sums.fill(0);
-        self.tiles = 0;
+        if self.tiles > 0 {
+            self.sums.fill(0);
+            self.tiles = 0;
+        }
     }
 
     /// Each layer's squared norm in each lane.
