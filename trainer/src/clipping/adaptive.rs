@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 use tributary_accounting::NoiseMultiplier;
 
-use super::ClippingError;
+use super::error::ClippingError;
 use crate::noise::{NoiseError, NoiseSource, SigmaInt};
 
 /// Settings of adaptive clipping.

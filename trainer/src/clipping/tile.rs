@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::{Clipper, Tally, Verdict};
+use super::clipper::{Clipper, Tally, Verdict};
 use crate::grid::{NUMBER_BITS, SMALL_NORM, SMALL_SHIFT, ZERO_BITS};
 use crate::lanes::{Aligned, Isa};
 

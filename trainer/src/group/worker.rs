@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use super::engine::{GroupEngine, Packed, Visit};
 use super::strategy::Method;
-use super::{GroupEngine, Packed, Visit};
 use crate::clipping::{AddBlocks, AddGradient, BLOCK, Clipper, SquaredNorm, Tally, Verdict};
 use crate::examples::Examples;
 use crate::graph::{GradientPass, Graph, Scaled, Scratch};
