@@ -7,10 +7,10 @@ use tributary_accounting::{
 };
 use tributary_attest::Policy;
 use tributary_protocol::{
-    AccountantName, Attestation, Column, ColumnName, ColumnType, Combine, Dataset, DatasetName,
-    Digest, Disclosure, Document, Input, Label, LedgerTerms, Loss, Metrics, Model, Offer,
-    Optimiser, Party, PartyKey, PartyName, PartyRole, People, Pipeline, Privacy, SealingKey, Unit,
-    Validity,
+    AccountantName, Attestation, Average, Column, ColumnName, ColumnType, Combine, Dataset,
+    DatasetName, Digest, Disclosure, Document, Input, Label, LedgerTerms, Loss, Metrics, Model,
+    Offer, Optimiser, Party, PartyKey, PartyName, PartyRole, People, Pipeline, Privacy, Schedule,
+    SealingKey, Unit, Validity,
 };
 
 /// What the consumer wants; the rest of a contract follows from it and from the offers.
@@ -42,8 +42,14 @@ pub struct Wishes {
     pub clipping_norm: f64,
     /// Steps of one run.
     pub steps: u64,
+    /// What training makes small.
+    pub loss: Loss,
     /// How training makes the loss small.
     pub optimiser: Optimiser,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// The average of the weights that is measured and sealed.
+    pub average: Option<Average>,
     /// The column that feeds the model, and how it is scaled.
     pub input: Input,
     /// The column that says what the model should answer.
@@ -209,8 +215,10 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
                 classes,
             },
             model: Model { onnx: wishes.model },
-            loss: Loss::CrossEntropy,
+            loss: wishes.loss,
             optimiser: wishes.optimiser,
+            schedule: wishes.schedule,
+            average: wishes.average,
             steps: wishes.steps,
         },
         privacy: Privacy {

@@ -7,7 +7,8 @@ use serde::Serialize;
 use tributary_idx::{IdxError, read_pair};
 use tributary_protocol::Input;
 use tributary_trainer::{
-    EvaluateError, Examples, Graph, GraphError, LossConfig, Parameters, ParametersError, Shape,
+    EvaluateError, Examples, Graph, GraphError, LossConfig, Metrics, Parameters, ParametersError,
+    Shape,
 };
 
 use crate::terms::Scaling;
@@ -23,6 +24,8 @@ pub struct Evaluation {
     pub loss: f64,
     /// Class by class.
     pub classes: Vec<ClassScore>,
+    /// All that was measured.
+    pub metrics: Metrics,
 }
 
 /// What evaluation found for one class.
@@ -38,6 +41,12 @@ pub struct ClassScore {
     pub recall: Option<f64>,
     /// Share of the examples taken for it that are of it; none where none were taken for it.
     pub precision: Option<f64>,
+    /// The harmonic mean of both; none where the class occurs nowhere.
+    pub f1: Option<f64>,
+    /// The area under its ROC curve; none where all or no examples are of it.
+    pub roc_auc: Option<f64>,
+    /// The area under its precision-recall curve; none where it has no examples.
+    pub pr_auc: Option<f64>,
 }
 
 /// Why there is no evaluation.
@@ -68,7 +77,7 @@ pub enum EvaluationError {
     Evaluate(#[from] EvaluateError),
 }
 
-/// Evaluates an ONNX model on the two IDX files of a set, with the bytes scaled as `input` says.
+/// Evaluates an ONNX model on the two IDX files of a set, with the bytes scaled as `input` says and the mean of `loss`.
 ///
 /// # Errors
 /// Where model or files cannot be read, or do not fit each other.
@@ -77,6 +86,7 @@ pub fn evaluate(
     images: &Path,
     labels: &Path,
     input: &Input,
+    loss: LossConfig,
     threads: NonZeroUsize,
 ) -> Result<Evaluation, EvaluationError> {
     let graph = Graph::from_onnx(onnx)?;
@@ -99,24 +109,16 @@ pub fn evaluate(
     }
     let inputs = Scaling::new(input).apply(set.pixels());
     let classes: Vec<u32> = set.labels().iter().map(|&label| u32::from(label)).collect();
-    let examples = Examples {
-        inputs: &inputs,
-        labels: &classes,
-    };
+    let examples = Examples::labelled(&inputs, &classes);
     let parameters = Parameters::initial(&graph)?;
-    let metrics = tributary_trainer::evaluate(
-        &graph,
-        &parameters,
-        LossConfig::CrossEntropy,
-        &examples,
-        threads,
-    )?;
+    let metrics = tributary_trainer::evaluate(&graph, &parameters, loss, &examples, threads)?;
     Ok(Evaluation {
         examples: metrics.examples,
-        accuracy: metrics.accuracy,
+        // Labels were given, so there is one.
+        accuracy: metrics.accuracy().unwrap_or(f64::NAN),
         loss: metrics.loss,
         classes: metrics
-            .classes
+            .classes()
             .iter()
             .enumerate()
             .map(|(class, found)| ClassScore {
@@ -125,7 +127,11 @@ pub fn evaluate(
                 correct: found.correct,
                 recall: found.recall(),
                 precision: found.precision(),
+                f1: found.f1(),
+                roc_auc: found.roc_auc,
+                pr_auc: found.pr_auc,
             })
             .collect(),
+        metrics,
     })
 }

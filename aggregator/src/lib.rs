@@ -28,7 +28,7 @@ pub use home::{ConsumerHome, ContractFileError, HomeError, RegisteredContract, l
 pub use model_fit::{ModelMisfit, misfits};
 pub use planning::{DatasetCost, PlanError, RunPlan, TimeEstimate};
 pub use receipts::{CheckedReceipt, ReceiptRefusal, check_receipt, claimed_contract};
-pub use recipe::{Recipe, UnknownRecipe};
+pub use recipe::{Recipe, RecipeError};
 pub use training::{
     CurvePoint, DatasetReport, RunFolder, TrainArgs, TrainReport, curves_svg, train,
 };

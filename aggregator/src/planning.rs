@@ -193,21 +193,18 @@ fn median_step(
     count: usize,
     threads: NonZeroUsize,
 ) -> Result<Duration, PlanError> {
-    let (loss, optimiser, privacy) = (
+    let (loss, update, privacy) = (
         terms::loss(contract),
-        terms::optimiser(contract),
+        terms::update(contract),
         terms::privacy(contract)?,
     );
-    let mut trainer = Trainer::new(graph.clone(), loss, optimiser, privacy, threads)?;
+    let mut trainer = Trainer::new(graph.clone(), loss, update, privacy, threads)?;
     let inputs: Vec<f32> = (0..count * graph.input_shape().elements())
         .map(|index| (index % 251) as f32 / 125.0 - 1.0)
         .collect();
     let classes = contract.document().pipeline.label.classes;
     let labels: Vec<u32> = (0..count as u32).map(|index| index % classes).collect();
-    let examples = Examples {
-        inputs: &inputs,
-        labels: &labels,
-    };
+    let examples = Examples::labelled(&inputs, &labels);
     trainer.step(&examples)?;
     let mut times = Vec::new();
     for _ in 0..TRIAL_STEPS {

@@ -1,36 +1,156 @@
 //! A contract's terms as the trainer takes them.
 
-use tributary_protocol::{Contract, Input, Loss, Optimiser};
-use tributary_trainer::{LossConfig, OptimiserConfig, PrivacyError, PrivacySettings};
+use tributary_protocol::{Contract, Course, Input, Loss, Optimiser};
+use tributary_trainer::{
+    AverageConfig, LossConfig, OptimiserConfig, PrivacyError, PrivacySettings, ScheduleConfig,
+    ScheduleShape, UpdateConfig, WarmUp, WeightDecay, WeightedLoss,
+};
 
-/// The contract's optimiser.
-pub(crate) fn optimiser(contract: &Contract) -> OptimiserConfig {
-    match contract.document().pipeline.optimiser {
+/// The contract's optimiser, schedule and average.
+pub(crate) fn update(contract: &Contract) -> UpdateConfig {
+    let pipeline = &contract.document().pipeline;
+    let (optimiser, weight_decay) = optimiser(&pipeline.optimiser);
+    let warm_up = pipeline.schedule.warm_up.map(|warm_up| WarmUp {
+        steps: warm_up.steps,
+        from: warm_up.from,
+    });
+    // The course takes the steps that the warm-up leaves.
+    let steps = pipeline.steps - warm_up.map_or(0, |warm_up| warm_up.steps);
+    let shape = match pipeline.schedule.course {
+        Course::Constant => ScheduleShape::Constant,
+        Course::Step { every, factor } => ScheduleShape::Step { every, factor },
+        Course::Cosine { end } => ScheduleShape::Cosine { steps, end },
+        Course::OneCycle { rise, start, end } => ScheduleShape::OneCycle {
+            steps,
+            rise,
+            start,
+            end,
+        },
+        Course::Cyclic { low, up, down } => ScheduleShape::Cyclic { low, up, down },
+    };
+    UpdateConfig {
+        optimiser,
+        weight_decay,
+        schedule: ScheduleConfig { warm_up, shape },
+        average: pipeline.average.map(|average| AverageConfig {
+            decay: average.decay,
+        }),
+    }
+}
+
+fn optimiser(optimiser: &Optimiser) -> (OptimiserConfig, WeightDecay) {
+    let in_gradient = |share: f64| {
+        if share == 0.0 {
+            WeightDecay::None
+        } else {
+            WeightDecay::Gradient(share)
+        }
+    };
+    match *optimiser {
         Optimiser::Sgd {
             learning_rate,
             momentum,
-        } => OptimiserConfig::Sgd {
-            learning_rate,
-            momentum,
-        },
+            nesterov,
+            weight_decay,
+        } => {
+            let config = if nesterov {
+                OptimiserConfig::Nesterov {
+                    learning_rate,
+                    momentum,
+                }
+            } else {
+                OptimiserConfig::Sgd {
+                    learning_rate,
+                    momentum,
+                }
+            };
+            (config, in_gradient(weight_decay))
+        }
         Optimiser::Adam {
             learning_rate,
             beta1,
             beta2,
             epsilon,
-        } => OptimiserConfig::Adam {
+            weight_decay,
+        } => {
+            let config = OptimiserConfig::Adam {
+                learning_rate,
+                beta1,
+                beta2,
+                epsilon,
+            };
+            (config, in_gradient(weight_decay))
+        }
+        Optimiser::AdamW {
             learning_rate,
             beta1,
             beta2,
             epsilon,
-        },
+            weight_decay,
+        } => {
+            let config = OptimiserConfig::Adam {
+                learning_rate,
+                beta1,
+                beta2,
+                epsilon,
+            };
+            (config, WeightDecay::Decoupled(weight_decay))
+        }
+        Optimiser::RmsProp {
+            learning_rate,
+            decay,
+            epsilon,
+            momentum,
+            centred,
+            weight_decay,
+        } => {
+            let config = OptimiserConfig::RmsProp {
+                learning_rate,
+                decay,
+                epsilon,
+                momentum,
+                centred,
+            };
+            (config, in_gradient(weight_decay))
+        }
     }
 }
 
 /// The contract's loss.
 pub(crate) fn loss(contract: &Contract) -> LossConfig {
-    match contract.document().pipeline.loss {
+    loss_config(&contract.document().pipeline.loss)
+}
+
+fn loss_config(loss: &Loss) -> LossConfig {
+    match loss {
         Loss::CrossEntropy => LossConfig::CrossEntropy,
+        Loss::WeightedCrossEntropy {
+            weights,
+            label_smoothing,
+        } => LossConfig::WeightedCrossEntropy {
+            weights: weights.clone(),
+            label_smoothing: *label_smoothing,
+        },
+        Loss::BceWithLogits { positive_weight } => LossConfig::BceWithLogits {
+            positive_weight: *positive_weight,
+        },
+        Loss::Mse => LossConfig::Mse,
+        Loss::L1 => LossConfig::L1,
+        Loss::Huber { delta } => LossConfig::Huber { delta: *delta },
+        Loss::Focal { gamma, alpha } => LossConfig::Focal {
+            gamma: *gamma,
+            alpha: *alpha,
+        },
+        Loss::Dice => LossConfig::Dice,
+        Loss::Sum(parts) => LossConfig::Sum(
+            parts
+                .iter()
+                .map(|part| WeightedLoss {
+                    weight: part.weight,
+                    loss: loss_config(&part.loss),
+                })
+                .collect(),
+        ),
     }
 }
 

@@ -163,8 +163,8 @@ fn check_training(contract: &Contract, graph: &Graph, found: &mut Vec<Finding>) 
         Ok(privacy) => privacy,
         Err(error) => return refuse(&error),
     };
-    let (loss, optimiser) = (terms::loss(contract), terms::optimiser(contract));
-    if let Err(error) = Trainer::new(graph.clone(), loss, optimiser, privacy, NonZeroUsize::MIN) {
+    let (loss, update) = (terms::loss(contract), terms::update(contract));
+    if let Err(error) = Trainer::new(graph.clone(), loss, update, privacy, NonZeroUsize::MIN) {
         refuse(&error);
     }
 }

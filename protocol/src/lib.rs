@@ -41,10 +41,10 @@ pub use checkpoint::{
     CHECKPOINT_SIZE_LIMIT, CheckpointError, CheckpointKey, OpenedCheckpoint, SealedCheckpoint,
 };
 pub use contract::{
-    AccountantName, Attestation, CONTRACT_SIZE_LIMIT, CONTRACT_TYPE, Combine, Contract,
-    ContractError, Dataset, DatasetPlan, DatasetRef, Disclosure, Document, Input, Label,
+    AccountantName, Attestation, Average, CONTRACT_SIZE_LIMIT, CONTRACT_TYPE, Combine, Contract,
+    ContractError, Course, Dataset, DatasetPlan, DatasetRef, Disclosure, Document, Input, Label,
     LedgerTerms, Loss, Metrics, Model, Optimiser, Party, PartyRole, People, Pipeline, Plan,
-    Privacy, SignedContract, Unit, Validity,
+    Privacy, Schedule, SignedContract, Unit, Validity, WarmUp, WeightedLoss,
 };
 pub use digest::{Digest, DigestSyntax};
 pub use dsse::{ENVELOPE_SIZE_LIMIT, Envelope, EnvelopeError};

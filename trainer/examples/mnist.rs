@@ -61,20 +61,14 @@ fn main() -> anyhow::Result<()> {
                 batch_labels.push(labels[record]);
             }
         }
-        trainer.step(&Examples {
-            inputs: &batch,
-            labels: &batch_labels,
-        })?;
+        trainer.step(&Examples::labelled(&batch, &batch_labels))?;
         if step % options.steps.div_ceil(options.reports).max(1) == 0 || step == options.steps {
             let seconds = start.elapsed().as_secs_f64();
-            let metrics = trainer.evaluate(&Examples {
-                inputs: &test_inputs,
-                labels: &test_labels,
-            })?;
+            let metrics = trainer.evaluate(&Examples::labelled(&test_inputs, &test_labels))?;
             let epsilon = epsilon(options.rate, options.noise, step)?;
             println!(
                 "step {step} epsilon {epsilon:.3} accuracy {:.2} % loss {:.4} after {seconds:.1} s",
-                metrics.accuracy * 100.0,
+                metrics.accuracy().unwrap_or_default() * 100.0,
                 metrics.loss
             );
         }

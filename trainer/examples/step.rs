@@ -1,29 +1,36 @@
 //! Times one training step, for comparison with PyTorch and Opacus on the same machine.
 //!
-//! `cargo run --release -p tributary-trainer --example step -- a_mnist|b_lenet private|plain THREADS SECONDS`
+//! `cargo run --release -p tributary-trainer --example step -- NET private|plain THREADS SECONDS`
 //!
-//! Prints the median and minimum wall and CPU milliseconds of a step, and the peak memory. The networks are those of the
-//! comparison: the classic MNIST network with Relu at batch 256, LeNet on 3x32x32 at batch 128; read from
-//! `../shared/models` or the folder that `TRIBUTARY_SHARED` names.
+//! Prints the median and minimum wall and CPU milliseconds of a step, and the peak memory. The networks are built in, and
+//! the same as the comparison's: the classic MNIST network with ReLU at batch 256, LeNet on 3x32x32 at 128, a U-Net on
+//! 1x128x128 at 16, and ResNet-18 with GroupNorm on 3x32x32 at 64. `bench/compare.sh` runs both sides in turn.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use tributary_trainer::{Examples, Graph, LossConfig, OptimiserConfig, PrivacySettings, Trainer};
+use tributary_trainer::{
+    Examples, Graph, LossConfig, OptimiserConfig, PrivacySettings, Trainer, models,
+};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [net, mode, threads, seconds] = arguments.as_slice() else {
-        bail!("usage: step NET private|plain THREADS SECONDS, with NET a_mnist or b_lenet");
+        bail!(
+            "usage: step NET private|plain THREADS SECONDS, with NET a_mnist, b_lenet, c_unet or d_resnet18gn"
+        );
     };
-    let (file, batch) = match net.as_str() {
-        "a_mnist" => ("mnist.onnx", 256),
-        "b_lenet" => ("lenet.onnx", 128),
-        other => bail!("net {other} cannot be trained here yet; there are a_mnist and b_lenet"),
+    let (model, batch) = match net.as_str() {
+        "a_mnist" => (models::mnist_cnn_relu(1), 256),
+        "b_lenet" => (models::lenet(1), 128),
+        "c_unet" => (models::unet(1), 16),
+        "d_resnet18gn" => (models::resnet18gn(1), 64),
+        other => {
+            bail!("there is no net {other}; there are a_mnist, b_lenet, c_unet and d_resnet18gn")
+        }
     };
     let threads: NonZeroUsize = threads.parse().context("THREADS must be at least 1")?;
     let seconds: f64 = seconds.parse().context("SECONDS must be a number")?;
@@ -31,19 +38,34 @@ fn main() -> anyhow::Result<()> {
         (0.0..=3600.0).contains(&seconds),
         "SECONDS must be from 0 to 3600"
     );
-    let path = shared().join("models").join(file);
-    let graph =
-        Graph::from_onnx(&std::fs::read(&path).with_context(|| path.display().to_string())?)?;
+    let graph = Graph::from_onnx(&model)?;
+    drop(model);
 
     let mut rng = ChaCha20Rng::seed_from_u64(0);
     let mut uniform = || f64::from(rng.next_u32()) / f64::from(u32::MAX);
     let inputs: Vec<f32> = (0..batch * graph.input_shape().elements())
         .map(|_| ((0..12).map(|_| uniform()).sum::<f64>() - 6.0) as f32)
         .collect();
+    let outputs = graph.output_shape().elements();
     let labels: Vec<u32> = (0..batch).map(|_| (uniform() * 9.999) as u32).collect();
-    let examples = Examples {
-        inputs: &inputs,
-        labels: &labels,
+    let masks: Vec<f32> = match net.as_str() {
+        "c_unet" => (0..batch * outputs)
+            .map(|_| f32::from(u8::from(uniform() > 0.5)))
+            .collect(),
+        _ => Vec::new(),
+    };
+    let (loss, examples) = if masks.is_empty() {
+        (
+            LossConfig::CrossEntropy,
+            Examples::labelled(&inputs, &labels),
+        )
+    } else {
+        (
+            LossConfig::BceWithLogits {
+                positive_weight: 1.0,
+            },
+            Examples::valued(&inputs, &masks),
+        )
     };
 
     let optimiser = OptimiserConfig::Sgd {
@@ -53,11 +75,9 @@ fn main() -> anyhow::Result<()> {
     let mut trainer = match mode.as_str() {
         "private" => {
             let privacy = PrivacySettings::new(1.0, 1.0, batch as f64)?;
-            Trainer::new(graph, LossConfig::CrossEntropy, optimiser, privacy, threads)?
+            Trainer::new(graph, loss, optimiser, privacy, threads)?
         }
-        "plain" => {
-            Trainer::danger_without_privacy(graph, LossConfig::CrossEntropy, optimiser, threads)?
-        }
+        "plain" => Trainer::danger_without_privacy(graph, loss, optimiser, threads)?,
         other => bail!("mode {other} is not known; there are private and plain"),
     };
 
@@ -88,11 +108,6 @@ fn summary(times: &mut [f64]) -> String {
         (times[middle - 1] + times[middle]) / 2.0
     };
     format!("{median:.1} [{:.1}]", times[0])
-}
-
-fn shared() -> PathBuf {
-    let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    std::env::var_os("TRIBUTARY_SHARED").map_or_else(default, PathBuf::from)
 }
 
 /// Seconds of processor time of this process, over all its threads.

@@ -2,8 +2,8 @@
 
 use candle_core::{D, Device, Tensor};
 
-use crate::engine::Engine;
 use crate::graph::Graph;
+use crate::lane_engine::LaneEngine;
 use crate::lanes::Isa;
 use crate::models;
 use crate::onnx::{ModelProto, NodeProto};
@@ -90,7 +90,7 @@ fn check(model: &[u8]) {
     let expected = forward(model, &parameters, input).to_vec2::<f32>().unwrap();
     assert_eq!(expected[0].len(), graph.output_shape().elements());
     for isa in Isa::all() {
-        let mut engine = Engine::for_evaluation(&graph, isa);
+        let mut engine = LaneEngine::for_evaluation(&graph, isa);
         for first in (0..COUNT).step_by(engine.width()) {
             let lanes = engine.width().min(COUNT - first);
             engine.forward(

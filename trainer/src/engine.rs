@@ -1,173 +1,82 @@
-//! Runs a graph forward and backward over one tile of examples; each worker thread has its own.
+//! Runs a graph forward, by whichever engine suits it.
 
-use crate::graph::{Backward, Graph, Step};
-use crate::lanes::{Aligned, Isa, gather, spread};
+use crate::graph::Graph;
+use crate::group::{GroupEngine, Packed, capacity};
+use crate::lane_engine::LaneEngine;
+use crate::lanes::Isa;
 
-/// The buffers of one thread.
-pub(crate) struct Engine {
-    isa: Isa,
-    width: usize,
-    /// One a buffer of the graph.
-    values: Vec<Aligned>,
-    /// Gradients of the same; empty where only the forward pass is run.
-    gradients: Vec<Aligned>,
-    /// One a step.
-    scratch: Vec<Aligned>,
-    /// A tile of all parameters.
-    parameters: Aligned,
-    /// As large as the largest buffer: a second gradient of a value that two steps use.
-    spare: Aligned,
-    /// Whether a buffer's gradient has been written in this pass.
-    written: Vec<bool>,
+/// The buffers of one thread that evaluates.
+pub(crate) enum Engine {
+    /// One example a lane.
+    Lanes(LaneEngine),
+    /// Layer by layer, with the weights as they were first seen.
+    Group {
+        engine: Box<GroupEngine>,
+        packed: Option<Packed>,
+        outputs: Vec<f32>,
+    },
 }
 
 impl Engine {
-    /// An engine that runs both ways.
-    pub(crate) fn for_training(graph: &Graph, isa: Isa) -> Self {
-        let mut engine = Self::for_evaluation(graph, isa);
-        let plan = graph.plan();
-        engine.gradients = plan
-            .buffers
-            .iter()
-            .map(|elements| Aligned::zeros(elements * engine.width))
-            .collect();
-        engine.parameters = Aligned::zeros(plan.weights.len() * engine.width);
-        engine.spare =
-            Aligned::zeros(plan.buffers.iter().max().copied().unwrap_or(0) * engine.width);
-        engine.written = vec![false; plan.buffers.len()];
-        engine
-    }
-
-    /// An engine that runs forward only.
+    /// An engine that runs forward only. It serves one set of weights: those of its first call.
     pub(crate) fn for_evaluation(graph: &Graph, isa: Isa) -> Self {
-        let width = isa.width();
-        let plan = graph.plan();
-        Self {
-            isa,
-            width,
-            values: plan
-                .buffers
-                .iter()
-                .map(|elements| Aligned::zeros(elements * width))
-                .collect(),
-            gradients: Vec::new(),
-            scratch: plan
-                .steps
-                .iter()
-                .map(|step| Aligned::zeros(step.operator.scratch() * width))
-                .collect(),
-            parameters: Aligned::zeros(0),
-            spare: Aligned::zeros(0),
-            written: Vec::new(),
+        if suits_lanes(graph, isa) {
+            return Self::Lanes(LaneEngine::for_evaluation(graph, isa));
+        }
+        let engine = GroupEngine::for_evaluation(graph, isa, capacity(graph, 0));
+        Self::Group {
+            engine: Box::new(engine),
+            packed: None,
+            outputs: Vec::new(),
         }
     }
 
-    /// The instruction set that it runs on.
-    pub(crate) fn isa(&self) -> Isa {
-        self.isa
-    }
-
-    /// Examples in a tile.
-    pub(crate) fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Computes the outputs of at most [`Engine::width`] examples, one after the other in `inputs`.
+    /// Computes the outputs of at most [`Isa::width`] examples, one after the other in `inputs`.
     pub(crate) fn forward(&mut self, graph: &Graph, weights: &[f32], inputs: &[f32]) {
-        let plan = graph.plan();
-        spread(
-            inputs,
-            plan.input.elements(),
-            self.width,
-            &mut self.values[0],
-        );
-        for (index, step) in plan.steps.iter().enumerate() {
-            let (before, behind) = self.values.split_at_mut(index + 1);
-            let inputs = tensors(step, before);
-            step.operator.forward(
-                self.isa,
-                weights,
-                &inputs.0[..step.inputs.len()],
-                &mut behind[0],
-                &mut self.scratch[index],
-            );
+        match self {
+            Self::Lanes(engine) => engine.forward(graph, weights, inputs),
+            Self::Group {
+                engine,
+                packed,
+                outputs,
+            } => {
+                let packed = packed.get_or_insert_with(|| {
+                    let mut packed = Packed::new(graph);
+                    packed.pack(graph, weights, 1);
+                    packed
+                });
+                outputs.clear();
+                let size = graph.input_shape().elements();
+                for inputs in inputs.chunks(engine.capacity() * size) {
+                    engine.forward(graph, weights, packed, inputs);
+                    outputs.extend_from_slice(engine.outputs(graph, inputs.len() / size));
+                }
+            }
         }
     }
 
     /// One example's output.
-    pub(crate) fn output(&self, graph: &Graph, lane: usize, output: &mut [f32]) {
-        gather(
-            &self.values[graph.plan().output.buffer],
-            self.width,
-            lane,
-            output,
-        );
-    }
-
-    /// Sets the gradient of one example's output, for [`Engine::backward`].
-    pub(crate) fn set_output_gradient(&mut self, graph: &Graph, lane: usize, gradient: &[f32]) {
-        let target = &mut self.gradients[graph.plan().output.buffer];
-        for (vector, &value) in target.chunks_exact_mut(self.width).zip(gradient) {
-            vector[lane] = value;
-        }
-    }
-
-    /// Computes the gradient of every parameter for every example of the tile, `[parameter][lane]`.
-    pub(crate) fn backward(&mut self, graph: &Graph, weights: &[f32]) -> &[f32] {
-        let plan = graph.plan();
-        self.written.fill(false);
-        self.written[plan.output.buffer] = true;
-        for (index, step) in plan.steps.iter().enumerate().rev() {
-            // A step that the output does not depend on has no gradient; its parameters' stays zero.
-            if !self.written[index + 1] {
-                continue;
-            }
-            let (values, output) = self.values.split_at(index + 1);
-            let (gradients, output_gradient) = self.gradients.split_at_mut(index + 1);
-            let inputs = tensors(step, values);
-            let mut pass = Backward {
-                inputs: &inputs.0[..step.inputs.len()],
-                output: &output[0],
-                output_gradient: &output_gradient[0],
-                scratch: &mut self.scratch[index],
-            };
-            if step.has_parameters {
-                step.operator
-                    .backward_parameters(self.isa, &mut pass, &mut self.parameters);
-            }
-            for (which, (&input, &trained)) in
-                step.inputs.iter().zip(&step.trained_before).enumerate()
-            {
-                if !trained {
-                    continue;
-                }
-                let target = &mut gradients[input];
-                if self.written[input] {
-                    let spare = &mut self.spare[..target.len()];
-                    step.operator
-                        .backward_input(self.isa, which, weights, &mut pass, spare);
-                    for (target, spare) in target.iter_mut().zip(spare) {
-                        *target += *spare;
-                    }
-                } else {
-                    step.operator
-                        .backward_input(self.isa, which, weights, &mut pass, target);
-                    self.written[input] = true;
-                }
+    pub(crate) fn output(&self, graph: &Graph, example: usize, output: &mut [f32]) {
+        match self {
+            Self::Lanes(engine) => engine.output(graph, example, output),
+            Self::Group { outputs, .. } => {
+                output.copy_from_slice(&outputs[example * output.len()..][..output.len()]);
             }
         }
-        &self.parameters
     }
 }
 
-/// A step's inputs. No operator has more than two.
-struct Inputs<'a>([&'a [f32]; 2]);
-
-fn tensors<'a>(step: &Step, values: &'a [Aligned]) -> Inputs<'a> {
-    let tensor = |which: usize| {
-        step.inputs
-            .get(which)
-            .map_or(&[][..], |&buffer| &*values[buffer])
-    };
-    Inputs([tensor(0), tensor(1)])
+/// Whether the sample-parallel engine is the faster one: all its operators have lanes, and a tile of examples with all
+/// its gradients stays within the caches.
+pub(crate) fn suits_lanes(graph: &Graph, isa: Isa) -> bool {
+    let plan = graph.plan();
+    let scratch: usize = (plan.steps.iter())
+        .filter_map(|step| step.operator.lanes())
+        .map(|lanes| lanes.scratch())
+        .sum();
+    let floats = 2 * plan.buffers.iter().sum::<usize>() + scratch + plan.weights.len();
+    plan.has_lanes() && floats * isa.width() * size_of::<f32>() <= LANES_LIMIT
 }
+
+/// A tile's memory that the caches serve well enough; measured with LeNet (7 MiB), which fits, and ResNet-18, which does not.
+const LANES_LIMIT: usize = 16 << 20;

@@ -2,53 +2,16 @@
 
 use std::num::NonZeroUsize;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::engine::Engine;
 use crate::examples::{Examples, ExamplesError};
 use crate::graph::Graph;
 use crate::lanes::Isa;
-use crate::loss::{Loss, LossConfig, LossError};
+use crate::loss::{LossConfig, LossError};
+use crate::metrics::{ClassificationTally, Masks, Metrics, RegressionTally, SegmentationTally};
 use crate::parameters::{Parameters, ParametersError};
-
-/// What evaluation found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Metrics {
-    /// Examples evaluated.
-    pub examples: u64,
-    /// The mean loss.
-    pub loss: f64,
-    /// Share of examples whose largest output is their label's.
-    pub accuracy: f64,
-    /// The same class by class.
-    pub classes: Vec<ClassMetrics>,
-}
-
-/// What evaluation found for one class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClassMetrics {
-    /// Examples of this class.
-    pub examples: u64,
-    /// Examples taken for this class.
-    pub predicted: u64,
-    /// Examples of this class taken for it.
-    pub correct: u64,
-}
-
-impl ClassMetrics {
-    /// Share of this class's examples that were recognised; `None` where there are none.
-    pub fn recall(&self) -> Option<f64> {
-        (self.examples > 0).then(|| self.correct as f64 / self.examples as f64)
-    }
-
-    /// Share of the examples taken for this class that are of it; `None` where there are none.
-    pub fn precision(&self) -> Option<f64> {
-        (self.predicted > 0).then(|| self.correct as f64 / self.predicted as f64)
-    }
-}
+use crate::targets::{Target, Targets};
 
 /// Why there are no metrics.
 #[derive(Debug, Error)]
@@ -69,6 +32,12 @@ pub enum EvaluateError {
         /// Classes of the graph.
         classes: usize,
     },
+    /// A target is not finite.
+    #[error("example {example} has a target value that is not a finite number")]
+    Value {
+        /// The example's number, from 0.
+        example: usize,
+    },
     /// The loss does not fit the graph.
     #[error(transparent)]
     Loss(#[from] LossError),
@@ -77,7 +46,10 @@ pub enum EvaluateError {
     Parameters(#[from] ParametersError),
 }
 
-/// Evaluates weights on labelled examples, which are taken to be public.
+/// Evaluates weights on examples that are taken to be public.
+///
+/// Labels give [`Metrics::classification`]; values give [`Metrics::regression`] and, where they are masks,
+/// [`Metrics::segmentation`].
 ///
 /// # Errors
 /// Where examples, weights and loss do not fit the graph.
@@ -87,9 +59,10 @@ pub enum EvaluateError {
 /// use tributary_trainer::{Examples, Graph, LossConfig, Parameters, evaluate, models};
 /// let graph = Graph::from_onnx(&models::mnist_cnn(1))?;
 /// let parameters = Parameters::initial(&graph)?;
-/// let examples = Examples { inputs: &vec![0.0; 3 * 784], labels: &[0, 1, 2] };
+/// let inputs = vec![0.0; 3 * 784];
+/// let examples = Examples::labelled(&inputs, &[0, 1, 2]);
 /// let metrics = evaluate(&graph, &parameters, LossConfig::CrossEntropy, &examples, NonZeroUsize::MIN)?;
-/// assert_eq!(metrics.examples, 3);
+/// assert_eq!((metrics.examples, metrics.classes().len()), (3, 10));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn evaluate(
@@ -99,132 +72,146 @@ pub fn evaluate(
     examples: &Examples<'_>,
     threads: NonZeroUsize,
 ) -> Result<Metrics, EvaluateError> {
-    evaluate_flat(graph, &parameters.to_flat(graph)?, loss, examples, threads)
+    evaluate_flat(graph, &parameters.to_flat(graph)?, &loss, examples, threads)
 }
 
 /// As [`evaluate`], for weights one after the other.
 pub(crate) fn evaluate_flat(
     graph: &Graph,
     weights: &[f32],
-    loss: LossConfig,
+    loss_config: &LossConfig,
     examples: &Examples<'_>,
     threads: NonZeroUsize,
 ) -> Result<Metrics, EvaluateError> {
-    let loss = loss.build(graph.output_shape())?;
-    let classes = graph.output_shape().elements();
-    examples.check(graph)?;
-    if examples.is_empty() {
+    let shape = graph.output_shape();
+    let size = shape.elements();
+    let loss = loss_config.build(shape)?;
+    let count = examples.count(graph)?;
+    if count == 0 {
         return Err(EvaluateError::Empty);
     }
-    let wrong = examples
-        .labels
-        .iter()
-        .position(|&label| label as usize >= classes);
-    if let Some(example) = wrong {
-        return Err(EvaluateError::Label {
-            example,
-            label: examples.labels[example],
-            classes,
-        });
+    let mut classification = None;
+    let mut regression = None;
+    let mut segmentation = None;
+    match examples.targets {
+        Targets::Labels(labels) => {
+            let classes = size.max(2);
+            let wrong = labels.iter().position(|&label| label as usize >= classes);
+            if let Some(example) = wrong {
+                return Err(EvaluateError::Label {
+                    example,
+                    label: labels[example],
+                    classes,
+                });
+            }
+            classification = Some(ClassificationTally::new(count, size));
+        }
+        Targets::Values(values) => {
+            if let Some(wrong) = values.iter().position(|value| !value.is_finite()) {
+                return Err(EvaluateError::Value {
+                    example: wrong / size,
+                });
+            }
+            regression = Some(RegressionTally::new(size));
+            let masks = if loss_config.is_softmax() {
+                Masks::Softmax
+            } else {
+                Masks::Sigmoid
+            };
+            segmentation = SegmentationTally::are_masks(values)
+                .then(|| SegmentationTally::new(shape.dims(), masks))
+                .flatten();
+        }
     }
+    let mut loss_sum = 0.0;
+    let mut gradient = vec![0.0; size];
     let isa = Isa::best();
-    let tiles = examples.len().div_ceil(isa.width());
-    let each = tiles.div_ceil(threads.get());
-    // Each thread takes a run of tiles, and runs are added up in order: the mean does not depend on timing.
-    let runs: Vec<Tally> = std::thread::scope(|scope| {
-        let run = |first: usize| {
-            let loss = &*loss;
-            scope.spawn(move || {
-                tally(
-                    graph,
-                    weights,
-                    loss,
-                    isa,
-                    examples,
-                    first..(first + each).min(tiles),
-                )
-            })
-        };
-        let handles: Vec<_> = (0..tiles).step_by(each).map(run).collect();
+    let mut targets = examples.each(graph);
+    // Outputs are computed by all threads and counted in order: no metric depends on timing.
+    let at_once = (OUTPUTS_AT_ONCE / size).max(isa.width()) / isa.width() * threads.get();
+    for first in (0..count.div_ceil(isa.width())).step_by(at_once) {
+        let outputs = outputs(
+            graph,
+            weights,
+            examples,
+            isa,
+            first..first + at_once,
+            threads,
+        );
+        for (output, (_, target)) in outputs.chunks_exact(size).zip(&mut targets) {
+            let value = loss.evaluate(output, target, &mut gradient);
+            loss_sum += f64::from(value.unwrap_or(f32::NAN));
+            match target {
+                Target::Label(label) => {
+                    if let Some(tally) = &mut classification {
+                        tally.add(output, label);
+                    }
+                }
+                Target::Values(values) => {
+                    if let Some(tally) = &mut regression {
+                        tally.add(output, values);
+                    }
+                    if let Some(tally) = &mut segmentation {
+                        tally.add(output, values);
+                    }
+                }
+            }
+        }
+    }
+    Ok(Metrics {
+        examples: count as u64,
+        loss: loss_sum / count as f64,
+        classification: classification.map(ClassificationTally::finish),
+        regression: regression.map(RegressionTally::finish),
+        segmentation: segmentation.map(SegmentationTally::finish),
+    })
+}
+
+/// Numbers of outputs that a thread computes before they are counted: 1 MiB.
+const OUTPUTS_AT_ONCE: usize = 1 << 18;
+
+/// The outputs of some tiles' examples, one after the other.
+fn outputs(
+    graph: &Graph,
+    weights: &[f32],
+    examples: &Examples<'_>,
+    isa: Isa,
+    tiles: std::ops::Range<usize>,
+    threads: NonZeroUsize,
+) -> Vec<f32> {
+    let each = tiles.len().div_ceil(threads.get());
+    let run = |first: usize| {
+        let last = tiles.end.min(first + each);
+        move || {
+            let mut engine = Engine::for_evaluation(graph, isa);
+            let size = graph.output_shape().elements();
+            let mut outputs = Vec::new();
+            for tile in (first..last).map_while(|index| examples.tile(graph, index, isa.width())) {
+                engine.forward(graph, weights, tile.inputs);
+                for lane in 0..tile.each(graph).count() {
+                    let start = outputs.len();
+                    outputs.resize(start + size, 0.0);
+                    engine.output(graph, lane, &mut outputs[start..]);
+                }
+            }
+            outputs
+        }
+    };
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = tiles
+            .clone()
+            .step_by(each)
+            .map(|first| scope.spawn(run(first)))
+            .collect();
         handles
             .into_iter()
-            .map(|handle| {
+            .flat_map(|handle| {
                 handle
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
             .collect()
-    });
-    let mut all = Tally {
-        loss: 0.0,
-        classes: vec![ClassMetrics::default(); classes],
-    };
-    for run in runs {
-        all.loss += run.loss;
-        for (sum, class) in all.classes.iter_mut().zip(run.classes) {
-            sum.examples += class.examples;
-            sum.predicted += class.predicted;
-            sum.correct += class.correct;
-        }
-    }
-    let count = examples.len() as f64;
-    let correct: u64 = all.classes.iter().map(|class| class.correct).sum();
-    Ok(Metrics {
-        examples: examples.len() as u64,
-        loss: all.loss / count,
-        accuracy: correct as f64 / count,
-        classes: all.classes,
     })
-}
-
-struct Tally {
-    loss: f64,
-    classes: Vec<ClassMetrics>,
-}
-
-fn tally(
-    graph: &Graph,
-    weights: &[f32],
-    loss: &dyn Loss,
-    isa: Isa,
-    examples: &Examples<'_>,
-    tiles: std::ops::Range<usize>,
-) -> Tally {
-    let mut engine = Engine::for_evaluation(graph, isa);
-    let classes = graph.output_shape().elements();
-    let mut tally = Tally {
-        loss: 0.0,
-        classes: vec![ClassMetrics::default(); classes],
-    };
-    let (mut outputs, mut gradient) = (vec![0.0; classes], vec![0.0; classes]);
-    for index in tiles {
-        let Some(tile) = examples.tile(index, engine.width()) else {
-            break;
-        };
-        engine.forward(graph, weights, tile.inputs);
-        for (lane, &label) in tile.labels.iter().enumerate() {
-            engine.output(graph, lane, &mut outputs);
-            tally.loss += f64::from(
-                loss.evaluate(&outputs, label, &mut gradient)
-                    .unwrap_or(f32::NAN),
-            );
-            let own = &mut tally.classes[label as usize];
-            own.examples += 1;
-            // Of equal outputs the first counts, as torch.argmax has it.
-            let largest = (0..classes).reduce(|best, class| {
-                if outputs[class] > outputs[best] {
-                    class
-                } else {
-                    best
-                }
-            });
-            if let Some(predicted) = largest {
-                own.correct += u64::from(predicted == label as usize);
-                tally.classes[predicted].predicted += 1;
-            }
-        }
-    }
-    tally
 }
 
 #[cfg(test)]
@@ -255,7 +242,7 @@ mod tests {
             &graph,
             &parameters,
             LossConfig::CrossEntropy,
-            &Examples { inputs, labels },
+            &Examples::labelled(inputs, labels),
             threads,
         )
     }
@@ -265,18 +252,15 @@ mod tests {
         // Taken for 0, 1, 1, 0 (the first of equals).
         let inputs = [5., 0., 0., 0., 5., 0., 0., 5., 0., 1., 1., 1.];
         let metrics = run(&inputs, &[0, 1, 2, 2], 3).unwrap();
-        assert_eq!((metrics.examples, metrics.accuracy), (4, 0.5));
-        let class = |examples, predicted, correct| ClassMetrics {
-            examples,
-            predicted,
-            correct,
-        };
+        assert_eq!((metrics.examples, metrics.accuracy()), (4, Some(0.5)));
+        let classes = metrics.classes();
+        let counts: Vec<_> = classes
+            .iter()
+            .map(|class| (class.examples, class.predicted, class.correct))
+            .collect();
+        assert_eq!(counts, [(1, 2, 1), (1, 2, 1), (2, 0, 0)]);
         assert_eq!(
-            metrics.classes,
-            [class(1, 2, 1), class(1, 2, 1), class(2, 0, 0)]
-        );
-        assert_eq!(
-            (metrics.classes[2].recall(), metrics.classes[2].precision()),
+            (classes[2].recall(), classes[2].precision()),
             (Some(0.0), None)
         );
         let sure = (1.0 + 2.0 * (-5f64).exp()).ln();
@@ -295,11 +279,7 @@ mod tests {
         let one = run(&inputs, &labels, 1).unwrap();
         for threads in [2, 3, 50] {
             let several = run(&inputs, &labels, threads).unwrap();
-            assert_eq!(
-                (several.accuracy, &several.classes),
-                (one.accuracy, &one.classes)
-            );
-            assert!((several.loss - one.loss).abs() < 1e-12);
+            assert_eq!(several, one);
         }
     }
 
@@ -319,6 +299,36 @@ mod tests {
                 classes: 3
             })
         ));
+    }
+
+    #[test]
+    fn values_are_measured_as_such() {
+        let weights = [1., 0., 0., 0., 1., 0., 0., 0., 1., 0., 0., 0.];
+        let graph = graph();
+        let evaluate = |values: &[f32]| {
+            let parameters = Parameters::from_flat(&graph, &weights).unwrap();
+            let examples = Examples::valued(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], values);
+            super::evaluate(
+                &graph,
+                &parameters,
+                LossConfig::L1,
+                &examples,
+                NonZeroUsize::MIN,
+            )
+        };
+        let metrics = evaluate(&[1.0, 2.0, 4.0, 4.0, 5.0, 8.0]).unwrap();
+        assert_eq!(metrics.examples, 2);
+        assert!((metrics.loss - 0.5).abs() < 1e-6);
+        let regression = metrics.regression.unwrap();
+        assert!((regression.mae - 0.5).abs() < 1e-12);
+        assert!((regression.mse - 5.0 / 6.0).abs() < 1e-12);
+        assert_eq!((metrics.classification, metrics.segmentation), (None, None));
+        assert!(matches!(
+            evaluate(&[0.0; 5]),
+            Err(EvaluateError::Examples(_))
+        ));
+        let wrong = evaluate(&[0.0, 0.0, 0.0, f32::NAN, 0.0, 0.0]);
+        assert!(matches!(wrong, Err(EvaluateError::Value { example: 1 })));
     }
 
     #[test]

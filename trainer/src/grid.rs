@@ -12,10 +12,8 @@
 //!
 //! `C_int >= 2^10 √d` is also what `tributary_accounting` needs for real orders.
 
-use pulp::{Simd, WithSimd};
 use tributary_accounting::NoiseMultiplier;
 
-use crate::lanes::Isa;
 use crate::noise::{NoiseError, SigmaInt};
 
 /// Clips gradients of `parameters` coordinates to an L2 norm and adds them up in integers.
@@ -169,60 +167,9 @@ impl Grid {
         }
     }
 
-    /// As [`Grid::accumulate`] for each lane of a tile `[parameter][lane]` for which `sound` is set; the others are not
-    /// looked at. Returns how many of the sound ones were poisoned.
-    ///
-    /// # Panics
-    /// Where the tile is not as long as parameters times lanes, or the lanes are not as many as the instruction set has.
-    pub(crate) fn accumulate_tile(
-        &self,
-        isa: Isa,
-        tile: &[f32],
-        sound: &[bool],
-        sums: &mut [i64],
-    ) -> usize {
-        assert_eq!(
-            sums.len(),
-            self.parameters,
-            "sums of another length than the grid's parameters"
-        );
-        assert_eq!(
-            tile.len(),
-            self.parameters * sound.len(),
-            "a tile of another length than the grid's parameters"
-        );
-        if let [sound] = *sound {
-            return usize::from(sound && self.accumulate(tile, sums).poisoned);
-        }
-        let mut squares = vec![0.0; sound.len()];
-        isa.run(ForLanes(AddSquares {
-            tile,
-            squares: &mut squares,
-        }));
-        let norms = squares.iter().map(|square| square.sqrt());
-        let live: Vec<bool> = norms
-            .clone()
-            .zip(sound)
-            .map(|(norm, &sound)| sound && norm.is_finite())
-            .collect();
-        let masks: Vec<u32> = live
-            .iter()
-            .map(|&live| if live { u32::MAX } else { 0 })
-            .collect();
-        let scales: Vec<f64> = norms
-            .map(|norm| self.limit / norm.max(self.clipping_norm))
-            .collect();
-        isa.run(ForLanes(AddRounded {
-            tile,
-            masks: &masks,
-            scales: &scales,
-            sums,
-        }));
-        sound
-            .iter()
-            .zip(&live)
-            .filter(|&(&sound, &live)| sound && !live)
-            .count()
+    /// What the clipping norm is in grid units: the most that a contribution is scaled to.
+    pub(crate) fn limit(&self) -> f64 {
+        self.limit
     }
 
     /// The sums in the gradients' unit, divided by the **expected** number of examples in a batch.
@@ -234,73 +181,6 @@ impl Grid {
         let unit = self.clipping_norm / self.limit / expected_batch;
         for (mean, &sum) in mean.iter_mut().zip(sums) {
             *mean = (sum as f64 * unit) as f32;
-        }
-    }
-}
-
-/// A kernel over the lanes of a tile, as many as the instruction set has.
-trait LaneKernel {
-    fn with_lanes<const LANES: usize>(self);
-}
-
-struct ForLanes<K>(K);
-
-impl<K: LaneKernel> WithSimd for ForLanes<K> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        match S::F32_LANES {
-            16 => self.0.with_lanes::<16>(),
-            8 => self.0.with_lanes::<8>(),
-            4 => self.0.with_lanes::<4>(),
-            other => unreachable!("tiles have 4, 8 or 16 lanes or one, got {other}"),
-        }
-    }
-}
-
-/// Adds each lane's sum of squares.
-struct AddSquares<'a> {
-    tile: &'a [f32],
-    squares: &'a mut [f64],
-}
-
-impl LaneKernel for AddSquares<'_> {
-    #[inline(always)]
-    fn with_lanes<const LANES: usize>(self) {
-        let mut sums = [0f64; LANES];
-        for vector in self.tile.as_chunks::<LANES>().0 {
-            for lane in 0..LANES {
-                let value = f64::from(vector[lane]);
-                sums[lane] += value * value;
-            }
-        }
-        self.squares.copy_from_slice(&sums);
-    }
-}
-
-/// Adds all lanes to the sums, each scaled by its factor and rounded to nearest integers; lanes whose mask is zero count
-/// as zero. (A factor of zero would not do: zero times NaN is no zero.)
-struct AddRounded<'a> {
-    tile: &'a [f32],
-    masks: &'a [u32],
-    scales: &'a [f64],
-    sums: &'a mut [i64],
-}
-
-impl LaneKernel for AddRounded<'_> {
-    #[inline(always)]
-    fn with_lanes<const LANES: usize>(self) {
-        let (mut masks, mut scales) = ([0; LANES], [0.0; LANES]);
-        masks.copy_from_slice(self.masks);
-        scales.copy_from_slice(self.scales);
-        for (sum, vector) in self.sums.iter_mut().zip(self.tile.as_chunks::<LANES>().0) {
-            let mut total = sum.wrapping_sub(SHIFT_BITS.wrapping_mul(LANES as i64));
-            for lane in 0..LANES {
-                let value = f32::from_bits(vector[lane].to_bits() & masks[lane]);
-                total = total.wrapping_add(shifted_bits(value, scales[lane]));
-            }
-            *sum = total;
         }
     }
 }
@@ -335,12 +215,31 @@ fn add_rounded(values: &[f32], scale: f64, sums: &mut [i64]) {
 /// Adding 1.5 · 2^52 leaves no fraction bits: the sum's last place is 1, so it is rounded to nearest, and its low bits
 /// are the integer. Unlike a cast this needs no conversion instruction, which most processors lack in vector form.
 #[inline(always)]
-fn shifted_bits(value: f32, scale: f64) -> i64 {
+pub(crate) fn shifted_bits(value: f32, scale: f64) -> i64 {
     (f64::from(value) * scale + SHIFT).to_bits() as i64
 }
 
-const SHIFT: f64 = 6_755_399_441_055_744.0;
-const SHIFT_BITS: i64 = SHIFT.to_bits() as i64;
+/// As products and lanes round, in single precision: the value, scaled and rounded to the nearest integer, and the
+/// integer's square. What is out of the range of 2^22, or no number, gives some integer of at most 2^22, and a square that is
+/// at least 2^44 or no number.
+#[inline(always)]
+pub(crate) fn round_small(value: f32, scale: f32) -> (i32, f64) {
+    let shifted = value.mul_add(scale, SMALL_SHIFT);
+    let number = (shifted.to_bits() & NUMBER_BITS) as i32 - ZERO_BITS as i32;
+    let rounded = f64::from(shifted - SMALL_SHIFT);
+    (number, rounded * rounded)
+}
+
+/// 1.5 · 2^23: as [`SHIFT`], in single precision.
+pub(crate) const SMALL_SHIFT: f32 = 12_582_912.0;
+/// The bits of a sum with [`SMALL_SHIFT`] that hold the integer, and what they hold for zero.
+pub(crate) const NUMBER_BITS: u32 = (1 << 23) - 1;
+pub(crate) const ZERO_BITS: u32 = 1 << 22;
+/// The largest integer norm for which single precision rounds to the grid.
+pub(crate) const SMALL_NORM: u64 = 1 << 22;
+
+pub(crate) const SHIFT: f64 = 6_755_399_441_055_744.0;
+pub(crate) const SHIFT_BITS: i64 = SHIFT.to_bits() as i64;
 
 #[cfg(test)]
 mod tests {
@@ -445,83 +344,6 @@ mod tests {
         for (one, other) in whole.iter().zip(&sums) {
             // Norms summed in another order may differ in their last place.
             assert!((one - other).abs() <= 1);
-        }
-    }
-
-    #[test]
-    fn a_tile_gives_the_sums_of_its_sound_lanes_on_every_instruction_set() {
-        let mut rng = ChaCha20Rng::seed_from_u64(6);
-        let parameters = 37;
-        let grid = Grid::new(1.0, parameters).unwrap();
-        for isa in Isa::all() {
-            let width = isa.width();
-            for (poisoned, unsound) in [
-                (None, None),
-                (Some(0), None),
-                (None, Some(width - 1)),
-                (Some(width / 2), Some(0)),
-            ] {
-                let mut lanes: Vec<Vec<f32>> = (0..width)
-                    .map(|_| random_gradient(&mut rng, parameters, 2))
-                    .collect();
-                if let Some(lane) = poisoned {
-                    lanes[lane][5] = f32::NAN;
-                }
-                let mut sound = vec![true; width];
-                if let Some(lane) = unsound {
-                    sound[lane] = false;
-                    lanes[lane][3] = f32::INFINITY;
-                }
-                let mut expected = vec![7; parameters];
-                for (gradient, _) in lanes.iter().zip(&sound).filter(|(_, sound)| **sound) {
-                    grid.accumulate(gradient, &mut expected);
-                }
-                let tile: Vec<f32> = (0..parameters)
-                    .flat_map(|p| lanes.iter().map(move |lane| lane[p]))
-                    .collect();
-                let mut sums = vec![7; parameters];
-                let found = grid.accumulate_tile(isa, &tile, &sound, &mut sums);
-                assert_eq!(
-                    found,
-                    usize::from(poisoned.is_some_and(|lane| sound[lane])),
-                    "{isa:?}"
-                );
-                for (sum, expected) in sums.iter().zip(&expected) {
-                    // Norms summed in another order may differ in their last place, once for each lane.
-                    assert!(
-                        (sum - expected).unsigned_abs() <= width as u64,
-                        "{isa:?}: {sum} {expected}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn no_lane_of_a_tile_contributes_more_than_the_integer_norm() {
-        let mut rng = ChaCha20Rng::seed_from_u64(7);
-        for isa in Isa::all() {
-            for parameters in [1, 5, 26_010] {
-                let grid = Grid::new(0.7, parameters).unwrap();
-                let width = isa.width();
-                for lane in [0, width - 1] {
-                    // All other lanes are poison.
-                    let mut tile = vec![f32::NAN; parameters * width];
-                    let own = random_gradient(&mut rng, parameters, 30);
-                    for (vector, value) in tile.chunks_exact_mut(width).zip(own) {
-                        vector[lane] = 1e6 + value.clamp(-9.0, 9.0);
-                    }
-                    let mut sound = vec![false; width];
-                    sound[lane] = true;
-                    let mut sums = vec![0; parameters];
-                    assert_eq!(grid.accumulate_tile(isa, &tile, &sound, &mut sums), 0);
-                    let (length, bound) = (squared(&sums), u128::from(grid.integer_norm()).pow(2));
-                    assert!(
-                        length <= bound && length as f64 > 0.999 * bound as f64,
-                        "{isa:?}, {parameters} parameters"
-                    );
-                }
-            }
         }
     }
 

@@ -81,16 +81,17 @@ impl WithSimd for Width {
     }
 }
 
-/// Floats that start on a cache line: a vector that straddles two lines costs two loads.
-pub(crate) struct Aligned {
-    storage: Vec<f32>,
+/// Numbers of 4 bytes that start on a cache line: a vector that straddles two lines costs two loads.
+#[derive(Default)]
+pub(crate) struct Aligned<T = f32> {
+    storage: Vec<T>,
     start: usize,
     len: usize,
 }
 
-impl Aligned {
+impl<T: Copy + Default> Aligned<T> {
     pub(crate) fn zeros(len: usize) -> Self {
-        let storage = vec![0.0; len + ALIGNMENT / size_of::<f32>()];
+        let storage = vec![T::default(); len + ALIGNMENT / size_of::<T>()];
         let start = storage.as_ptr().align_offset(ALIGNMENT);
         // `align_offset` may decline, which costs speed and nothing else.
         let start = if start + len <= storage.len() {
@@ -106,16 +107,16 @@ impl Aligned {
     }
 }
 
-impl Deref for Aligned {
-    type Target = [f32];
+impl<T> Deref for Aligned<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         &self.storage[self.start..self.start + self.len]
     }
 }
 
-impl DerefMut for Aligned {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         &mut self.storage[self.start..self.start + self.len]
     }
 }
@@ -169,7 +170,7 @@ mod tests {
     #[test]
     fn buffers_start_on_a_cache_line() {
         for len in [0, 1, 1000, 1 << 20] {
-            let buffer = Aligned::zeros(len);
+            let buffer = Aligned::<f32>::zeros(len);
             assert_eq!((buffer.as_ptr() as usize) % ALIGNMENT, 0);
             assert_eq!(buffer.len(), len);
         }

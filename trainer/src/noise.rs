@@ -24,7 +24,7 @@ use rand_core::{OsRng, RngCore, SeedableRng, TryRngCore};
 use zeroize::Zeroizing;
 
 use bits::Bits;
-use gaussian::discrete_gaussian;
+use gaussian::DiscreteGaussian;
 
 /// The parameter `σ` of discrete Gaussian noise, in grid units: an integer from 1 to 2^40.
 ///
@@ -120,6 +120,7 @@ impl NoiseSource {
         threads: NonZeroUsize,
     ) -> Result<(), NoiseError> {
         let key = self.key()?;
+        let gaussian = DiscreteGaussian::new(sigma.0);
         let chunks = sums.len().div_ceil(CHUNK);
         let chunks_each = chunks.div_ceil(threads.get()).max(1);
         let fill = |first_chunk: usize, part: &mut [i64]| {
@@ -128,7 +129,7 @@ impl NoiseSource {
                 rng.set_stream((first_chunk + i) as u64);
                 let mut bits = Bits::new(rng);
                 for sum in chunk {
-                    *sum = sum.saturating_add(discrete_gaussian(&mut bits, sigma.0));
+                    *sum = sum.saturating_add(gaussian.sample(&mut bits));
                 }
             }
         };

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tributary_accounting::NoiseMultiplier;
 
+use crate::clipping::{Clipping, ClippingError};
+
 /// The settings of the Poisson-subsampled Gaussian mechanism (Abadi et al. 2016) that the trainer needs.
 ///
 /// The sampling rate is not among them: whoever holds the data draws the samples.
@@ -21,6 +23,7 @@ pub struct PrivacySettings {
     clipping_norm: f32,
     noise_multiplier: NoiseMultiplier,
     expected_batch_size: f64,
+    clipping: Clipping,
 }
 
 /// A privacy setting that is out of range.
@@ -37,6 +40,9 @@ pub enum PrivacyError {
         "expected_batch_size is {0}; expected a finite number above 0, the sampling rate times the number of records"
     )]
     ExpectedBatchSize(f64),
+    /// The clipping mode.
+    #[error(transparent)]
+    Clipping(#[from] ClippingError),
 }
 
 impl PrivacySettings {
@@ -60,7 +66,22 @@ impl PrivacySettings {
             clipping_norm: narrow,
             noise_multiplier: NoiseMultiplier::new(noise_multiplier)?,
             expected_batch_size,
+            clipping: Clipping::Flat,
         })
+    }
+
+    /// The same with another way of clipping.
+    ///
+    /// # Errors
+    /// Where a setting of it is out of range.
+    pub fn with_clipping(self, clipping: Clipping) -> Result<Self, PrivacyError> {
+        clipping.check(self.noise_multiplier.get())?;
+        Ok(Self { clipping, ..self })
+    }
+
+    /// How gradients are clipped.
+    pub fn clipping(&self) -> Clipping {
+        self.clipping
     }
 
     /// `C`: an example's gradient is scaled down to this L2 norm where it is longer.
@@ -85,6 +106,12 @@ struct RawPrivacySettings {
     clipping_norm: f64,
     noise_multiplier: f64,
     expected_batch_size: f64,
+    #[serde(default, skip_serializing_if = "is_flat")]
+    clipping: Clipping,
+}
+
+fn is_flat(clipping: &Clipping) -> bool {
+    *clipping == Clipping::Flat
 }
 
 impl TryFrom<RawPrivacySettings> for PrivacySettings {
@@ -95,7 +122,8 @@ impl TryFrom<RawPrivacySettings> for PrivacySettings {
             raw.clipping_norm,
             raw.noise_multiplier,
             raw.expected_batch_size,
-        )
+        )?
+        .with_clipping(raw.clipping)
     }
 }
 
@@ -105,6 +133,7 @@ impl From<PrivacySettings> for RawPrivacySettings {
             clipping_norm: f64::from(settings.clipping_norm),
             noise_multiplier: settings.noise_multiplier.get(),
             expected_batch_size: settings.expected_batch_size,
+            clipping: settings.clipping,
         }
     }
 }

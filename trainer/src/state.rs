@@ -5,17 +5,21 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::ModelDigest;
-use crate::optimiser::OptimiserConfig;
+use crate::loss::LossConfig;
+use crate::update::UpdateState;
 
 /// All that is needed to go on later: never the state of a random generator, so no noise can be drawn twice.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainerState {
     pub(crate) model: ModelDigest,
-    pub(crate) optimiser: OptimiserConfig,
+    pub(crate) loss: LossConfig,
     pub(crate) step: u64,
     pub(crate) weights: Vec<f32>,
-    pub(crate) moments: Vec<Vec<f32>>,
+    pub(crate) update: UpdateState,
+    /// What adaptive clipping has come to.
+    #[serde(default)]
+    pub(crate) clipping_norm: Option<f64>,
 }
 
 impl TrainerState {

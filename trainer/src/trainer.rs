@@ -1,23 +1,28 @@
 //! Training by DP-SGD (Abadi et al. 2016, algorithm 1), each thread taking tiles of examples as it is free.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 
-use crate::evaluate::{EvaluateError, Metrics, evaluate_flat};
+use crate::evaluate::{EvaluateError, evaluate_flat};
 use crate::examples::{Examples, ExamplesError};
 use crate::graph::Graph;
 use crate::grid::{Grid, GridError};
-use crate::lanes::Isa;
+use crate::group::{GradientPlan, GradientPlanError, Job, Packed};
 use crate::loss::{Loss, LossConfig, LossError};
-use crate::noise::{NoiseError, NoiseSource, SigmaInt};
-use crate::optimiser::{Optimiser, OptimiserConfig, OptimiserError};
+use crate::mechanism::{Mechanism, MechanismError};
+use crate::metrics::Metrics;
+use crate::noise::{NoiseError, NoiseSource};
+use crate::optimiser::OptimiserError;
 use crate::parameters::{Parameters, ParametersError};
-use crate::privacy::PrivacySettings;
+use crate::privacy::{PrivacyError, PrivacySettings};
 use crate::state::TrainerState;
-use crate::worker::Worker;
+use crate::update::{Update, UpdateConfig};
+use crate::worker::{Worker, cut};
 
 /// Trains a graph, one private step at a time.
 ///
@@ -29,7 +34,7 @@ use crate::worker::Worker;
 /// let optimiser = OptimiserConfig::Sgd { learning_rate: 0.5, momentum: 0.9 };
 /// let privacy = PrivacySettings::new(1.0, 1.1, 2.0)?;
 /// let mut trainer = Trainer::new(graph, LossConfig::CrossEntropy, optimiser, privacy, NonZeroUsize::MIN)?;
-/// let report = trainer.step(&Examples { inputs: &vec![0.5; 2 * 784], labels: &[3, 8] })?;
+/// let report = trainer.step(&Examples::labelled(&vec![0.5; 2 * 784], &[3, 8]))?;
 /// assert_eq!((report.step, report.examples, report.poisoned), (1, 2, 0));
 /// let weights = trainer.parameters()?.to_safetensors()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -38,14 +43,16 @@ pub struct Trainer {
     graph: Graph,
     loss_config: LossConfig,
     loss: Box<dyn Loss>,
-    optimiser_config: OptimiserConfig,
-    optimiser: Box<dyn Optimiser>,
+    update: Update,
     mechanism: Mechanism,
     threads: NonZeroUsize,
     workers: Vec<Worker>,
+    packed: Packed,
     weights: Vec<f32>,
     gradient: Vec<f32>,
     step: u64,
+    /// Parts of a step that is not finished.
+    pending: Option<Pending>,
 }
 
 /// Why a trainer cannot be made.
@@ -63,11 +70,27 @@ pub enum SetupError {
     /// The noise multiplier.
     #[error(transparent)]
     Noise(#[from] NoiseError),
+    /// The privacy settings.
+    #[error(transparent)]
+    Privacy(#[from] PrivacyError),
+    /// The plan for per-example gradients.
+    #[error(transparent)]
+    Gradients(#[from] GradientPlanError),
     /// A state of another run.
     #[error(
-        "the saved state does not continue this run: {0}; resume with the model and the optimiser that it was saved with"
+        "the saved state does not continue this run: {0}; resume with the model, the loss and the optimiser that it was saved with"
     )]
     State(&'static str),
+}
+
+impl From<MechanismError> for SetupError {
+    fn from(error: MechanismError) -> Self {
+        match error {
+            MechanismError::Grid(error) => error.into(),
+            MechanismError::Noise(error) => error.into(),
+            MechanismError::Privacy(error) => error.into(),
+        }
+    }
 }
 
 /// Why a step was not taken. Weights and optimiser are as before it, except after [`TrainError::Diverged`].
@@ -79,6 +102,22 @@ pub enum TrainError {
     /// More examples than the sums can hold.
     #[error("{0} examples in a step; at most {most} can be summed", most = Grid::MAX_EXAMPLES)]
     TooMany(usize),
+    /// Not one entity id for each example.
+    #[error("{entities} entity ids for {examples} examples; expected one id for each example")]
+    EntityCount {
+        /// Ids given.
+        entities: usize,
+        /// Examples given.
+        examples: usize,
+    },
+    /// An entity comes up again after another.
+    #[error(
+        "example {example} belongs to an entity that other examples have ended; sort the examples of a step by entity"
+    )]
+    EntityScattered {
+        /// The example's number, from 0.
+        example: usize,
+    },
     /// There was no noise to be had.
     #[error(transparent)]
     Noise(#[from] NoiseError),
@@ -112,13 +151,13 @@ impl Trainer {
     pub fn new(
         graph: Graph,
         loss: LossConfig,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         privacy: PrivacySettings,
         threads: NonZeroUsize,
     ) -> Result<Self, SetupError> {
         let noise = NoiseSource::from_system();
         let mechanism = Mechanism::private(&graph, privacy, noise)?;
-        Self::with_mechanism(graph, loss, optimiser, mechanism, threads)
+        Self::with_mechanism(graph, loss, update.into(), mechanism, threads)
     }
 
     /// A trainer that goes on where another stopped.
@@ -128,12 +167,12 @@ impl Trainer {
     pub fn resume(
         graph: Graph,
         loss: LossConfig,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         privacy: PrivacySettings,
         threads: NonZeroUsize,
         state: TrainerState,
     ) -> Result<Self, SetupError> {
-        let mut trainer = Self::new(graph, loss, optimiser, privacy, threads)?;
+        let mut trainer = Self::new(graph, loss, update, privacy, threads)?;
         trainer.restore(state)?;
         Ok(trainer)
     }
@@ -147,17 +186,17 @@ impl Trainer {
     pub fn danger_without_privacy(
         graph: Graph,
         loss: LossConfig,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         threads: NonZeroUsize,
     ) -> Result<Self, SetupError> {
-        Self::with_mechanism(graph, loss, optimiser, Mechanism::None, threads)
+        Self::with_mechanism(graph, loss, update.into(), Mechanism::None, threads)
     }
 
     /// A trainer whose noise can be repeated.
     #[cfg(test)]
     pub(crate) fn with_noise(
         graph: Graph,
-        optimiser: OptimiserConfig,
+        update: impl Into<UpdateConfig>,
         privacy: PrivacySettings,
         threads: NonZeroUsize,
         noise: NoiseSource,
@@ -166,7 +205,7 @@ impl Trainer {
         Self::with_mechanism(
             graph,
             LossConfig::CrossEntropy,
-            optimiser,
+            update.into(),
             mechanism,
             threads,
         )
@@ -175,30 +214,34 @@ impl Trainer {
     fn with_mechanism(
         graph: Graph,
         loss_config: LossConfig,
-        optimiser_config: OptimiserConfig,
+        update: UpdateConfig,
         mechanism: Mechanism,
         threads: NonZeroUsize,
     ) -> Result<Self, SetupError> {
         let loss = loss_config.build(graph.output_shape())?;
-        let optimiser = optimiser_config.build(graph.parameter_count())?;
-        let isa = Isa::best();
-        let workers = (0..threads.get())
-            .map(|_| Worker::new(&graph, isa, mechanism.grid()))
-            .collect();
+        let update = Update::new(update, graph.initial_weights())?;
+        let workers = Worker::all(
+            &graph,
+            &GradientPlan::default(),
+            mechanism.clipper().is_some(),
+            threads.get(),
+        )?;
+        let packed = Packed::new(&graph);
         let weights = graph.initial_weights().to_vec();
         let gradient = vec![0.0; weights.len()];
         Ok(Self {
             graph,
             loss_config,
             loss,
-            optimiser_config,
-            optimiser,
+            update,
             mechanism,
             threads,
             workers,
+            packed,
             weights,
             gradient,
             step: 0,
+            pending: None,
         })
     }
 
@@ -212,53 +255,138 @@ impl Trainer {
         self.step
     }
 
+    /// Chooses how per-example gradients are computed. The choice changes speed and memory, not what is learnt.
+    ///
+    /// # Errors
+    /// Where the plan does not fit the graph.
+    pub fn with_gradients(mut self, plan: &GradientPlan) -> Result<Self, SetupError> {
+        let private = self.mechanism.clipper().is_some();
+        self.workers = Worker::all(&self.graph, plan, private, self.threads.get())?;
+        self.pending = None;
+        Ok(self)
+    }
+
     /// Takes one step. A batch without examples is still a step, of noise alone.
     ///
     /// # Errors
     /// Where the examples do not fit the graph, there is no randomness, or the weights are no longer finite.
     pub fn step(&mut self, examples: &Examples<'_>) -> Result<StepReport, TrainError> {
-        examples.check(&self.graph)?;
-        if examples.len() as u64 > Grid::MAX_EXAMPLES {
-            return Err(TrainError::TooMany(examples.len()));
+        self.pending = None;
+        self.accumulate(examples)?;
+        self.finish_step()
+    }
+
+    /// Takes one step whose unit of privacy is an entity: the gradients of all examples of an entity are summed, and the
+    /// sum is clipped. There is one id for each example, and the examples of an entity follow one another.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`], and where the ids are not so.
+    pub fn step_by_entity(
+        &mut self,
+        examples: &Examples<'_>,
+        entities: &[u64],
+    ) -> Result<StepReport, TrainError> {
+        self.pending = None;
+        self.accumulate_by_entity(examples, entities)?;
+        self.finish_step()
+    }
+
+    /// Adds the clipped gradients of a part of a step's examples. A batch that does not fit memory comes in several such
+    /// parts; [`Trainer::finish_step`] then adds the noise, once.
+    ///
+    /// # Errors
+    /// Where the examples do not fit the graph; then nothing was added.
+    pub fn accumulate(&mut self, examples: &Examples<'_>) -> Result<(), TrainError> {
+        let count = examples.count(&self.graph)?;
+        let entities: Vec<Range<usize>> = (0..count).map(|at| at..at + 1).collect();
+        self.sum_gradients(examples, &entities)
+    }
+
+    /// As [`Trainer::accumulate`], by entity as [`Trainer::step_by_entity`]. An entity's examples must all be in one part.
+    ///
+    /// # Errors
+    /// As [`Trainer::accumulate`], and where the ids are not so.
+    pub fn accumulate_by_entity(
+        &mut self,
+        examples: &Examples<'_>,
+        entities: &[u64],
+    ) -> Result<(), TrainError> {
+        let count = examples.count(&self.graph)?;
+        if entities.len() != count {
+            return Err(TrainError::EntityCount {
+                entities: entities.len(),
+                examples: count,
+            });
         }
-        self.sum_gradients(examples);
-        let poisoned = self.workers.iter().map(|worker| worker.poisoned).sum();
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        let mut seen = HashSet::new();
+        for (index, id) in entities.iter().enumerate() {
+            match ranges.last_mut() {
+                Some(range) if entities[range.start] == *id => range.end = index + 1,
+                _ => {
+                    let earlier = self.pending.as_ref();
+                    if !seen.insert(*id) || earlier.is_some_and(|step| step.entities.contains(id)) {
+                        return Err(TrainError::EntityScattered { example: index });
+                    }
+                    ranges.push(index..index + 1);
+                }
+            }
+        }
+        self.sum_gradients(examples, &ranges)?;
+        if let Some(pending) = &mut self.pending {
+            pending.entities.extend(seen);
+        }
+        Ok(())
+    }
+
+    /// Ends a step whose examples came in parts: adds noise, once, and moves the weights. Without any part it is a step of
+    /// noise alone.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn finish_step(&mut self) -> Result<StepReport, TrainError> {
+        let pending = self.pending.take().unwrap_or_default();
+        if pending.examples == 0 {
+            self.workers.iter_mut().for_each(Worker::clear);
+        }
+        let tallies = self.workers.iter().map(|worker| worker.sums.tally.poisoned);
+        let poisoned = tallies.sum();
         self.mechanism.mean(
-            &mut self.workers,
-            examples.len(),
+            self.workers.iter_mut().map(Worker::finish),
+            pending.examples,
             self.threads,
             &mut self.gradient,
         )?;
         self.step += 1;
-        self.optimiser
-            .step(self.step, &mut self.weights, &self.gradient);
+        self.update
+            .step(self.step, &mut self.weights, &mut self.gradient);
         if !self.weights.iter().all(|weight| weight.is_finite()) {
             return Err(TrainError::Diverged { step: self.step });
         }
         Ok(StepReport {
             step: self.step,
-            examples: examples.len(),
+            examples: pending.examples,
             poisoned,
         })
     }
 
-    /// The weights as they stand.
+    /// The weights as they stand: their average, where one is kept.
     ///
     /// # Errors
     /// Where candle cannot hold them.
     pub fn parameters(&self) -> Result<Parameters, ParametersError> {
-        Parameters::from_flat(&self.graph, &self.weights)
+        Parameters::from_flat(&self.graph, self.update.best(&self.weights))
     }
 
-    /// Metrics of the weights as they stand.
+    /// Metrics of the weights that [`Trainer::parameters`] gives.
     ///
     /// # Errors
     /// As [`crate::evaluate`].
     pub fn evaluate(&self, examples: &Examples<'_>) -> Result<Metrics, EvaluateError> {
         evaluate_flat(
             &self.graph,
-            &self.weights,
-            self.loss_config,
+            self.update.best(&self.weights),
+            &self.loss_config,
             examples,
             self.threads,
         )
@@ -268,15 +396,11 @@ impl Trainer {
     pub fn state(&self) -> TrainerState {
         TrainerState {
             model: self.graph.digest(),
-            optimiser: self.optimiser_config,
+            loss: self.loss_config.clone(),
             step: self.step,
             weights: self.weights.clone(),
-            moments: self
-                .optimiser
-                .moments()
-                .into_iter()
-                .map(<[f32]>::to_vec)
-                .collect(),
+            update: self.update.state(),
+            clipping_norm: self.mechanism.adapted_norm(),
         }
     }
 
@@ -284,52 +408,63 @@ impl Trainer {
         if state.model != self.graph.digest() {
             return Err(SetupError::State("it is of another model"));
         }
-        if state.optimiser != self.optimiser_config {
-            return Err(SetupError::State("its optimiser has other settings"));
+        if state.loss != self.loss_config {
+            return Err(SetupError::State("it was trained by another loss"));
         }
-        let lengths = |moments: &[&[f32]]| {
-            moments
-                .iter()
-                .map(|moment| moment.len())
-                .collect::<Vec<_>>()
-        };
-        let moments: Vec<&[f32]> = state.moments.iter().map(Vec::as_slice).collect();
-        if state.weights.len() != self.weights.len()
-            || lengths(&moments) != lengths(&self.optimiser.moments())
-        {
+        if state.weights.len() != self.weights.len() {
             return Err(SetupError::State("it has another number of weights"));
         }
-        if !state
-            .weights
-            .iter()
-            .chain(state.moments.iter().flatten())
-            .all(|value| value.is_finite())
-        {
+        if !state.weights.iter().all(|weight| weight.is_finite()) {
             return Err(SetupError::State("it holds numbers that are not finite"));
         }
-        for (target, moment) in self.optimiser.moments_mut().into_iter().zip(moments) {
-            target.copy_from_slice(moment);
+        self.update
+            .restore(&state.update)
+            .map_err(SetupError::State)?;
+        if !self.mechanism.restore_norm(state.clipping_norm) {
+            return Err(SetupError::State("it was clipped in another mode"));
         }
         self.weights = state.weights;
         self.step = state.step;
         Ok(())
     }
 
-    /// Leaves each worker's sum of clipped gradients in it.
-    fn sum_gradients(&mut self, examples: &Examples<'_>) {
-        let (graph, weights, loss, grid) = (
-            &self.graph,
-            &self.weights,
-            &*self.loss,
-            self.mechanism.grid(),
-        );
+    /// Adds to each worker's sum of clipped gradients.
+    fn sum_gradients(
+        &mut self,
+        examples: &Examples<'_>,
+        entities: &[Range<usize>],
+    ) -> Result<(), TrainError> {
+        let before = self.pending.as_ref().map_or(0, |pending| pending.examples);
+        let count = entities.last().map_or(0, |last| last.end);
+        let total = before + count;
+        if total as u64 > Grid::MAX_EXAMPLES {
+            return Err(TrainError::TooMany(total));
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        if self.pending.is_none() {
+            self.workers.iter_mut().for_each(Worker::clear);
+            if self.workers.first().is_some_and(Worker::reads_packed) {
+                (self.packed).pack(&self.graph, &self.weights, self.threads.get());
+            }
+        }
+        self.pending.get_or_insert_default().examples = total;
+        let clipper = self.mechanism.clipper();
+        let job = Job {
+            graph: &self.graph,
+            weights: &self.weights,
+            packed: &self.packed,
+            loss: &*self.loss,
+            clipper: clipper.as_ref(),
+            examples,
+        };
+        let capacity = self.workers.first().map_or(1, Worker::capacity);
+        let runs = cut(entities, capacity);
         let next = AtomicUsize::new(0);
         let work = |worker: &mut Worker| {
-            worker.clear();
-            while let Some(tile) =
-                examples.tile(next.fetch_add(1, Ordering::Relaxed), worker.width())
-            {
-                worker.add(graph, weights, loss, grid, &tile);
+            while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                worker.add(&job, &entities[run.clone()]);
             }
         };
         std::thread::scope(|scope| {
@@ -341,95 +476,25 @@ impl Trainer {
             }
             own.map(work);
         });
+        Ok(())
     }
+}
+
+/// A step whose examples are coming in.
+#[derive(Default)]
+struct Pending {
+    examples: usize,
+    entities: HashSet<u64>,
 }
 
 impl fmt::Debug for Trainer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trainer")
             .field("model", &self.graph.digest())
-            .field("optimiser", &self.optimiser_config)
+            .field("update", self.update.config())
             .field("threads", &self.threads)
             .field("step", &self.step)
             .finish_non_exhaustive()
-    }
-}
-
-/// How a batch's gradients become one.
-enum Mechanism {
-    Private {
-        settings: PrivacySettings,
-        grid: Grid,
-        sigma: SigmaInt,
-        noise: NoiseSource,
-    },
-    None,
-}
-
-impl Mechanism {
-    fn private(
-        graph: &Graph,
-        settings: PrivacySettings,
-        noise: NoiseSource,
-    ) -> Result<Self, SetupError> {
-        let grid = Grid::new(settings.clipping_norm(), graph.parameter_count())?;
-        let sigma = grid.sigma(settings.noise_multiplier())?;
-        Ok(Self::Private {
-            settings,
-            grid,
-            sigma,
-            noise,
-        })
-    }
-
-    /// What clips, where anything does.
-    fn grid(&self) -> Option<Grid> {
-        match self {
-            Self::Private { grid, .. } => Some(*grid),
-            Self::None => None,
-        }
-    }
-
-    /// Merges the workers' sums into the gradient that the optimiser follows.
-    fn mean(
-        &mut self,
-        workers: &mut [Worker],
-        examples: usize,
-        threads: NonZeroUsize,
-        gradient: &mut [f32],
-    ) -> Result<(), NoiseError> {
-        let Some((first, rest)) = workers.split_first_mut() else {
-            return Ok(());
-        };
-        match self {
-            Self::Private {
-                settings,
-                grid,
-                sigma,
-                noise,
-            } => {
-                let sums = &mut first.sums;
-                for worker in rest {
-                    sums.iter_mut()
-                        .zip(&worker.sums)
-                        .for_each(|(sum, other)| *sum += other);
-                }
-                noise.add_with_threads(sums, *sigma, threads)?;
-                grid.mean_to_f32(sums, settings.expected_batch_size(), gradient);
-            }
-            Self::None => {
-                gradient.copy_from_slice(&first.plain_sums);
-                for worker in rest {
-                    gradient
-                        .iter_mut()
-                        .zip(&worker.plain_sums)
-                        .for_each(|(sum, other)| *sum += other);
-                }
-                let share = 1.0 / examples.max(1) as f32;
-                gradient.iter_mut().for_each(|value| *value *= share);
-            }
-        }
-        Ok(())
     }
 }
 

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 use tributary_console::{Align, Blame, Console, ErrorCode, Failure, Table};
 use tributary_protocol::Input;
-use tributary_trainer::MODEL_SIZE_LIMIT;
+use tributary_trainer::{LossConfig, MODEL_SIZE_LIMIT};
 
 use super::files::{MaybeHomeArgs, read_limited};
 use super::plan::threads;
 use super::reference::ContractReference;
 use crate::evaluation::{EvaluationError, evaluate};
+use crate::terms;
 
 /// What `aggregator evaluate` takes.
 #[derive(Debug, Args)]
@@ -61,12 +62,13 @@ pub(super) struct EvaluateArgs {
 
 pub(super) fn run(args: &EvaluateArgs, console: &Console) -> Result<(), Failure> {
     let onnx = read_limited(&args.model, MODEL_SIZE_LIMIT)?;
-    let input = args.input()?;
+    let (input, loss) = args.input()?;
     let evaluation = evaluate(
         &onnx,
         &args.images,
         &args.labels,
         &input,
+        loss,
         threads(args.threads),
     )
     .map_err(failure)?;
@@ -78,12 +80,26 @@ pub(super) fn run(args: &EvaluateArgs, console: &Console) -> Result<(), Failure>
             evaluation.examples,
             evaluation.loss
         )?;
+        if let Some(found) = &evaluation.metrics.classification {
+            for top in &found.top_k {
+                write!(out, "top-{} {:.2} %, ", top.k, top.accuracy * 100.0)?;
+            }
+            writeln!(
+                out,
+                "mean F1 of the classes {:.2} %\n",
+                found.macro_f1 * 100.0
+            )?;
+        }
         let mut table = Table::new([
             ("class", Align::Right),
             ("examples", Align::Right),
             ("recall %", Align::Right),
             ("precision %", Align::Right),
+            ("F1 %", Align::Right),
+            ("ROC AUC", Align::Right),
+            ("PR AUC", Align::Right),
         ]);
+        let area = |area: Option<f64>| area.map_or("-".to_owned(), |area| format!("{area:.4}"));
         let percent = |share: Option<f64>| {
             share.map_or("-".to_owned(), |share| format!("{:.2}", share * 100.0))
         };
@@ -93,6 +109,9 @@ pub(super) fn run(args: &EvaluateArgs, console: &Console) -> Result<(), Failure>
                 class.examples.to_string(),
                 percent(class.recall),
                 percent(class.precision),
+                percent(class.f1),
+                area(class.roc_auc),
+                area(class.pr_auc),
             ]);
         }
         write!(out, "{table}")
@@ -100,16 +119,14 @@ pub(super) fn run(args: &EvaluateArgs, console: &Console) -> Result<(), Failure>
 }
 
 impl EvaluateArgs {
-    fn input(&self) -> Result<Input, Failure> {
+    /// How bytes are scaled, and the loss that is measured.
+    fn input(&self) -> Result<(Input, LossConfig), Failure> {
         if let Some(reference) = &self.contract {
             let home = self.home.open()?;
-            return Ok(reference
-                .find(home.as_ref())?
-                .contract()
-                .document()
-                .pipeline
-                .input
-                .clone());
+            let signed = reference.find(home.as_ref())?;
+            let contract = signed.contract();
+            let input = contract.document().pipeline.input.clone();
+            return Ok((input, terms::loss(contract)));
         }
         let divisor = self.divisor.unwrap_or(1.0);
         let positive = |value: f32| value.is_finite() && value > 0.0;
@@ -126,12 +143,13 @@ impl EvaluateArgs {
         let column = "image"
             .parse()
             .map_err(|error| Failure::from_error(ErrorCode::INTERNAL, &error))?;
-        Ok(Input {
+        let input = Input {
             column,
             divisor,
             mean: self.mean,
             deviation: self.deviation,
-        })
+        };
+        Ok((input, LossConfig::CrossEntropy))
     }
 }
 

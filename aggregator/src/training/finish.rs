@@ -11,7 +11,7 @@ use tributary_protocol::{
     DatasetUse, Identity, Metrics, ModelArchive, PartyName, Receipt, RunSummary, SealedFor,
     seal_model,
 };
-use tributary_trainer::export_onnx;
+use tributary_trainer::{Metrics as Measured, export_onnx};
 
 use super::curves::{CurvePoint, curves_svg};
 use super::report::{DatasetReport, TrainReport};
@@ -29,6 +29,8 @@ struct MetricsFile<'a> {
     datasets: &'a [DatasetReport],
     validation_accuracy: Option<f64>,
     validation_loss: Option<f64>,
+    /// All that was measured on the whole set.
+    validation: Option<&'a Measured>,
     curve: &'a [CurvePoint],
 }
 
@@ -58,8 +60,9 @@ pub(super) async fn finish(
         steps: trained.trainer.steps(),
         delta: contract.delta().get(),
         datasets: &datasets,
-        validation_accuracy: measured.as_ref().map(|metrics| metrics.accuracy),
+        validation_accuracy: measured.as_ref().and_then(Measured::accuracy),
         validation_loss: measured.as_ref().map(|metrics| metrics.loss),
+        validation: measured.as_ref(),
         curve: &trained.points,
     })
     .or_fail(ErrorCode::INTERNAL, "metrics.json")?;
@@ -116,7 +119,7 @@ pub(super) async fn finish(
         bytes_streamed: trained.bytes,
         seconds: begun.elapsed().as_secs_f64(),
         peak_rss_mib: peak_rss()?.as_mib(),
-        validation_accuracy: measured.as_ref().map(|metrics| metrics.accuracy),
+        validation_accuracy: measured.as_ref().and_then(Measured::accuracy),
         artefacts,
     };
     let json = serde_json::to_vec_pretty(&report).or_fail(ErrorCode::INTERNAL, "report.json")?;

@@ -6,10 +6,8 @@ use tributary_accounting::Epsilon;
 use tributary_console::{
     Console, ErrorCode, Failure, FailureContext as _, StepProgress, StepReport,
 };
-use tributary_protocol::{CheckpointKey, Contract, DatasetRef, Digest, Metrics, Optimiser};
-use tributary_trainer::{
-    Examples, LossConfig, OptimiserConfig, PrivacySettings, Trainer, TrainerState,
-};
+use tributary_protocol::{CheckpointKey, Contract, DatasetRef, Digest, Metrics};
+use tributary_trainer::{Examples, Metrics as Measured, Trainer, TrainerState};
 
 use super::curves::CurvePoint;
 use super::feed::FeedError;
@@ -20,6 +18,7 @@ use super::settings::TrainArgs;
 use super::setup::Setup;
 use super::spending::Spending;
 use super::validation::Validation;
+use crate::terms;
 
 /// How often the model is measured on the consumer's validation set during a run: enough for a curve.
 const MEASUREMENTS: u64 = 20;
@@ -96,16 +95,10 @@ impl Steps {
         opening: Opening,
     ) -> Result<Self, Failure> {
         let contract = setup.contract().clone();
-        let pipeline = &contract.document().pipeline;
-        let privacy = PrivacySettings::new(
-            contract.document().privacy.clipping_norm,
-            contract.noise_multiplier().get(),
-            contract.expected_batch_size(),
-        )
-        .or_fail(ErrorCode::CONTRACT_INVALID, "privacy")?;
-        let optimiser = optimiser_of(&pipeline.optimiser);
+        let privacy = terms::privacy(&contract).or_fail(ErrorCode::CONTRACT_INVALID, "privacy")?;
+        let update = terms::update(&contract);
         let graph = setup.new_graph()?;
-        let loss = LossConfig::CrossEntropy;
+        let loss = terms::loss(&contract);
         let key = opening.checkpoint_key(&contract)?;
         let saved = opening
             .checkpoint
@@ -118,12 +111,12 @@ impl Steps {
                 trained,
             }) => {
                 let trainer =
-                    Trainer::resume(graph, loss, optimiser, privacy, args.threads(), trainer)
+                    Trainer::resume(graph, loss, update, privacy, args.threads(), trainer)
                         .or_fail(ErrorCode::CHECKPOINT_REFUSED, "the checkpoint")?;
                 (trainer, points, trained)
             }
             None => {
-                let trainer = Trainer::new(graph, loss, optimiser, privacy, args.threads())
+                let trainer = Trainer::new(graph, loss, update, privacy, args.threads())
                     .or_fail(ErrorCode::CONTRACT_INVALID, "the trainer")?;
                 (trainer, Vec::new(), Vec::new())
             }
@@ -300,7 +293,7 @@ impl Steps {
         self.points.push(CurvePoint {
             step: self.trainer.steps(),
             epsilon: self.worst_epsilon(),
-            accuracy: measured.as_ref().map(|metrics| metrics.accuracy),
+            accuracy: measured.as_ref().and_then(Measured::accuracy),
             loss: measured.as_ref().map(|metrics| metrics.loss),
         });
         Ok(())
@@ -320,10 +313,9 @@ async fn step_on_a_thread(
     examples: StepExamples,
 ) -> Result<(Steps, StepExamples), Failure> {
     tokio::task::spawn_blocking(move || {
-        let outcome = steps.trainer.step(&Examples {
-            inputs: &examples.inputs,
-            labels: &examples.labels,
-        });
+        let outcome = steps
+            .trainer
+            .step(&Examples::labelled(&examples.inputs, &examples.labels));
         outcome.or_fail(ErrorCode::MODEL_INVALID, "a step of training")?;
         Ok((steps, examples))
     })
@@ -378,27 +370,4 @@ fn find_checkpoint(folder: &RunFolder, digest: &Digest) -> Result<Vec<u8>, Failu
         )
         .hint("put the newest checkpoint back; an older one is refused, because its steps would be spent twice")
     })
-}
-
-fn optimiser_of(optimiser: &Optimiser) -> OptimiserConfig {
-    match *optimiser {
-        Optimiser::Sgd {
-            learning_rate,
-            momentum,
-        } => OptimiserConfig::Sgd {
-            learning_rate,
-            momentum,
-        },
-        Optimiser::Adam {
-            learning_rate,
-            beta1,
-            beta2,
-            epsilon,
-        } => OptimiserConfig::Adam {
-            learning_rate,
-            beta1,
-            beta2,
-            epsilon,
-        },
-    }
 }

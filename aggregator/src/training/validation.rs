@@ -65,10 +65,10 @@ impl Validation {
     fn measure_first(&self, trainer: &Trainer, count: usize) -> Result<Metrics, Failure> {
         let width = self.inputs.len() / self.labels.len().max(1);
         trainer
-            .evaluate(&Examples {
-                inputs: &self.inputs[..count * width],
-                labels: &self.labels[..count],
-            })
+            .evaluate(&Examples::labelled(
+                &self.inputs[..count * width],
+                &self.labels[..count],
+            ))
             .or_fail(ErrorCode::DATA_INVALID, "the validation set")
     }
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use tributary_accounting::{Delta, NoiseMultiplier, SamplingRate};
 
-use super::document::{Document, Optimiser, PartyRole};
+use super::check_training::check_training;
+use super::document::{Document, PartyRole};
 use super::{CONTRACT_SIZE_LIMIT, Contract};
 use crate::digest::Digest;
 use crate::manifest::ColumnType;
@@ -344,46 +345,7 @@ fn check_pipeline(document: &Document) -> Result<(), ContractError> {
         "1 to 10000000",
         pipeline.steps,
     )?;
-    check_optimiser(&pipeline.optimiser)
-}
-
-fn check_optimiser(optimiser: &Optimiser) -> Result<(), ContractError> {
-    let positive = |field: &str, value: f64| {
-        expect(
-            value.is_finite() && value > 0.0,
-            format_args!("pipeline.optimiser.{field}"),
-            "a number above 0",
-            value,
-        )
-    };
-    let decay = |field: &str, value: f64| {
-        expect(
-            (0.0..1.0).contains(&value),
-            format_args!("pipeline.optimiser.{field}"),
-            "a number from 0 to below 1",
-            value,
-        )
-    };
-    match *optimiser {
-        Optimiser::Sgd {
-            learning_rate,
-            momentum,
-        } => {
-            positive("learning_rate", learning_rate)?;
-            decay("momentum", momentum)
-        }
-        Optimiser::Adam {
-            learning_rate,
-            beta1,
-            beta2,
-            epsilon,
-        } => {
-            positive("learning_rate", learning_rate)?;
-            decay("beta1", beta1)?;
-            decay("beta2", beta2)?;
-            positive("epsilon", epsilon)
-        }
-    }
+    check_training(pipeline)
 }
 
 fn check_privacy(
@@ -458,7 +420,7 @@ fn check_ledger(document: &Document, parties: &Parties) -> Result<(), ContractEr
     )
 }
 
-fn expect(
+pub(super) fn expect(
     holds: bool,
     field: impl std::fmt::Display,
     expected: impl std::fmt::Display,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tributary_accounting::{Accountant, Pld, Rdp};
 use tributary_attest::Policy;
 
+use super::training::{Average, Loss, Optimiser, Schedule, is_default};
 use crate::digest::Digest;
 use crate::identity::PartyKey;
 use crate::manifest::{Column, ColumnName};
@@ -110,6 +111,12 @@ pub struct Pipeline {
     pub loss: Loss,
     /// How it makes it small.
     pub optimiser: Optimiser,
+    /// How the learning rate changes; not at all where left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub schedule: Schedule,
+    /// The average of the weights that is measured and sealed in place of the last ones; none where left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<Average>,
     /// Steps of one run.
     pub steps: u64,
 }
@@ -152,38 +159,6 @@ pub struct Label {
 pub struct Model {
     /// The digest of its ONNX file.
     pub onnx: Digest,
-}
-
-/// What training makes small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loss {
-    /// Cross-entropy of the softmax of the model's outputs.
-    CrossEntropy,
-}
-
-/// How training makes the loss small.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Optimiser {
-    /// Stochastic gradient descent.
-    Sgd {
-        /// The step size.
-        learning_rate: f64,
-        /// The share of the last update that is kept, from 0 to below 1.
-        momentum: f64,
-    },
-    /// Adam (Kingma and Ba 2015).
-    Adam {
-        /// The step size.
-        learning_rate: f64,
-        /// The decay of the mean of gradients.
-        beta1: f64,
-        /// The decay of the mean of squared gradients.
-        beta2: f64,
-        /// Keeps the division from zero.
-        epsilon: f64,
-    },
 }
 
 /// The Poisson-subsampled Gaussian mechanism and its unit.

@@ -2,11 +2,15 @@
 
 mod arithmetic;
 mod check;
+mod check_training;
 mod document;
 mod signing;
 mod terms;
 #[cfg(test)]
 pub(crate) mod tests;
+mod training;
+#[cfg(test)]
+mod training_tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,9 +22,10 @@ pub use arithmetic::{DatasetPlan, Plan};
 pub use check::ContractError;
 pub use document::{
     AccountantName, Attestation, Combine, Dataset, Disclosure, Document, Input, Label, LedgerTerms,
-    Loss, Metrics, Model, Optimiser, Party, PartyRole, People, Pipeline, Privacy, Unit, Validity,
+    Metrics, Model, Party, PartyRole, People, Pipeline, Privacy, Unit, Validity,
 };
 pub use signing::SignedContract;
+pub use training::{Average, Course, Loss, Optimiser, Schedule, WarmUp, WeightedLoss};
 
 use crate::digest::Digest;
 use crate::identity::PartyKey;

@@ -60,7 +60,7 @@ pub(crate) fn good() -> (Value, [Identity; 3]) {
     (value, parties)
 }
 
-fn parse(value: &Value) -> Result<Contract, ContractError> {
+pub(super) fn parse(value: &Value) -> Result<Contract, ContractError> {
     Contract::parse(value.to_string().as_bytes())
 }
 
@@ -257,7 +257,7 @@ fn what_is_not_built_is_refused_and_not_ignored() {
         ("/pipeline/combine", json!("join")),
         ("/privacy/unit", json!("entity")),
         ("/privacy/people", json!("overlapping")),
-        ("/pipeline/loss", json!("mse")),
+        ("/pipeline/loss", json!("hinge")),
         ("/disclosure/metrics", json!("training")),
     ] {
         let (mut document, _) = good();

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use tributary_accounting::NoiseMultiplier;
 use tributary_trainer::{
     Examples, Graph, LossConfig, OptimiserConfig, Parameters, ParametersError, PrivacySettings,
-    Trainer, models,
+    Targets, Trainer, models,
 };
 
 use super::AuditError;
@@ -92,7 +92,7 @@ impl Subject for TrainerSubject {
             let (inputs, labels) = task.batch(sample);
             trainer.step(&Examples {
                 inputs: &inputs,
-                labels: &labels,
+                targets: Targets::Labels(&labels),
             })?;
         }
         let after = weight(trainer.graph(), &trainer.parameters()?)?;

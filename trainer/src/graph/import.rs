@@ -199,7 +199,7 @@ fn add(
     progress: &mut Progress<'_>,
     trained: &mut Vec<bool>,
 ) -> Result<(), GraphError> {
-    let claimed = progress.plan.parameters.len();
+    let claimed = progress.plan.weights.len();
     let mut node = Node { proto, progress };
     let imported = translate(&mut node)?;
     let name = node.only_output()?.to_owned();
@@ -211,10 +211,10 @@ fn add(
             inputs,
             shape,
         } => {
-            let has_parameters = plan.parameters.len() > claimed;
+            let parameters = claimed..plan.weights.len();
             let trained_before: Vec<bool> =
                 inputs.iter().map(|input| trained[input.buffer]).collect();
-            trained.push(has_parameters || trained_before.contains(&true));
+            trained.push(!parameters.is_empty() || trained_before.contains(&true));
             let buffer = plan.buffers.len();
             plan.buffers.push(shape.elements());
             let inputs = inputs.into_iter().map(|input| input.buffer).collect();
@@ -222,7 +222,7 @@ fn add(
                 operator,
                 inputs,
                 trained_before,
-                has_parameters,
+                parameters,
             });
             Term::Value(Value { buffer, shape })
         }

@@ -2,6 +2,7 @@
 
 mod error;
 mod import;
+mod lane_operator;
 mod node;
 mod operator;
 mod operators;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 pub use self::error::GraphError;
-pub(crate) use self::operator::Backward;
+pub(crate) use self::lane_operator::{LaneBackward, LaneOperator};
+pub(crate) use self::operator::{Backward, Forward, GradientPass, Scaled, Scratch};
 pub use self::plan::ParameterInfo;
 pub(crate) use self::plan::{Plan, Step};
 pub use self::shape::Shape;

@@ -17,6 +17,15 @@ pub(crate) struct Plan {
     pub(crate) weights: Vec<f32>,
 }
 
+impl Plan {
+    /// Whether the sample-parallel engine can run every step.
+    pub(crate) fn has_lanes(&self) -> bool {
+        self.steps
+            .iter()
+            .all(|step| step.operator.lanes().is_some())
+    }
+}
+
 /// One computation of a graph. The step with index `i` writes buffer `i + 1`; buffer 0 is the input.
 #[derive(Debug)]
 pub(crate) struct Step {
@@ -24,8 +33,8 @@ pub(crate) struct Step {
     pub(crate) inputs: Vec<usize>,
     /// For each input, whether anything before it is trained.
     pub(crate) trained_before: Vec<bool>,
-    /// Whether it has parameters of its own.
-    pub(crate) has_parameters: bool,
+    /// Its own parameters among all; empty where it has none.
+    pub(crate) parameters: Range<usize>,
 }
 
 /// A trained tensor.

@@ -12,9 +12,10 @@ use crate::onnx::{
 /// The name of a model's input, as PyTorch users give it.
 pub(crate) const INPUT: &str = "input";
 
-/// An ONNX model (opset 17) under construction, its weights drawn from one seed.
+/// An ONNX model (opset 17 unless said otherwise) under construction, its weights drawn from one seed.
 pub(crate) struct Builder {
     rng: ChaCha20Rng,
+    opset: i64,
     graph: GraphProto,
     last: String,
 }
@@ -29,9 +30,31 @@ impl Builder {
         };
         Self {
             rng: ChaCha20Rng::seed_from_u64(seed),
+            opset: 17,
             graph,
             last: INPUT.to_owned(),
         }
+    }
+
+    /// The same with the operators of another opset.
+    pub(crate) fn opset(mut self, opset: i64) -> Self {
+        self.opset = opset;
+        self
+    }
+
+    /// The name of the last node's output.
+    pub(crate) fn last(&self) -> String {
+        self.last.clone()
+    }
+
+    /// Adds a weight whose elements are all the same.
+    pub(crate) fn constant(&mut self, name: &str, dims: &[i64], value: f32) {
+        let elements: i64 = dims.iter().product();
+        self.tensor(
+            name,
+            dims,
+            (0..elements).flat_map(|_| value.to_le_bytes()).collect(),
+        );
     }
 
     /// Adds the weight and bias of a layer from PyTorch's default distribution: `kaiming_uniform` with `a = √5`, which is
@@ -52,6 +75,10 @@ impl Builder {
             let unit = (self.rng.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0;
             raw_data.extend((unit * bound).to_le_bytes());
         }
+        self.tensor(name, dims, raw_data);
+    }
+
+    fn tensor(&mut self, name: &str, dims: &[i64], raw_data: Vec<u8>) {
         self.graph.initializer.push(TensorProto {
             raw_data,
             dims: dims.to_vec(),
@@ -109,7 +136,7 @@ impl Builder {
             graph: Some(self.graph),
             opset_import: vec![OperatorSetIdProto {
                 domain: String::new(),
-                version: 17,
+                version: self.opset,
             }],
             ..ModelProto::default()
         };
@@ -134,6 +161,17 @@ pub(crate) fn ints(name: &str, values: &[i64]) -> AttributeProto {
         name: name.to_owned(),
         ints: values.to_vec(),
         kind: AttributeProto::INTS,
+        ..AttributeProto::default()
+    }
+}
+
+/// A number.
+pub(crate) fn float(name: &str, value: f32) -> AttributeProto {
+    debug_assert_ne!(value, 0.0);
+    AttributeProto {
+        name: name.to_owned(),
+        f: value,
+        kind: AttributeProto::FLOAT,
         ..AttributeProto::default()
     }
 }

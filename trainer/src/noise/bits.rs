@@ -11,6 +11,8 @@ pub(super) struct Bits<R> {
     /// The next coins, from the lowest bit on; 1 is heads.
     coins: u64,
     coins_left: u32,
+    /// The next fair bits, and a one behind the last of them.
+    fair: u32,
 }
 
 /// Drawn from the generator at once.
@@ -24,6 +26,7 @@ impl<R: RngCore> Bits<R> {
             next: WORDS,
             coins: 0,
             coins_left: 0,
+            fair: 1,
         }
     }
 
@@ -45,6 +48,17 @@ impl<R: RngCore> Bits<R> {
     #[inline]
     pub(super) fn next_u64(&mut self) -> u64 {
         u64::from(self.next_u32()) | u64::from(self.next_u32()) << 32
+    }
+
+    /// One fair bit; 31 come from a word.
+    #[inline]
+    pub(super) fn fair_bit(&mut self) -> u32 {
+        if self.fair == 1 {
+            self.fair = self.next_u32() | 1 << 31;
+        }
+        let bit = self.fair & 1;
+        self.fair >>= 1;
+        bit
     }
 
     /// Tosses until tails.

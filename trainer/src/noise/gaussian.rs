@@ -1,9 +1,9 @@
 //! The discrete Gaussian, sampled exactly.
 //!
 //! **Exactly** means: the probability of `x` is proportional to `exp(-x²/2σ²)`, given uniform bits. Every decision
-//! compares random bits with a rational number in integer arithmetic, drawing further bits until it is settled; no
-//! floating point decides. Truncation of the support (a sample beyond 64 bits saturates) has probability below
-//! `exp(-2^40)`.
+//! compares random bits with a rational number in integer arithmetic, drawing further bits until it is settled; floating
+//! point is asked first, and decides only where its error bound leaves no doubt. Truncation of the support (a sample beyond
+//! 64 bits saturates) has probability below `exp(-2^40)`.
 //!
 //! **How** (Canonne, Kamath and Steinke 2020, arXiv:2004.00010, after Karney 2016). Bernoulli variables of probability
 //! `exp(-γ)` come from those of `γ/n` by their Algorithm 1. Where their Algorithm 3 rejects from a two-sided geometric
@@ -19,22 +19,75 @@ use rand_core::RngCore;
 
 use super::bits::Bits;
 
-/// A sample `x` with probability proportional to `exp(-x²/2σ²)`; see the header.
-pub(super) fn discrete_gaussian(bits: &mut Bits<impl RngCore>, sigma: u64) -> i64 {
-    loop {
-        let k = whole_deviations(bits);
-        let j = below(bits, sigma);
-        if !stays(bits, k, j, sigma) {
-            continue;
+/// Draws from the discrete Gaussian of one `σ`.
+#[derive(Clone, Copy)]
+pub(super) struct DiscreteGaussian {
+    sigma: u64,
+    /// `1/σ`, rounded.
+    inverse: f64,
+}
+
+impl DiscreteGaussian {
+    pub(super) fn new(sigma: u64) -> Self {
+        Self {
+            sigma,
+            inverse: 1.0 / sigma as f64,
         }
-        let negative = bits.next_u32() & 1 == 1;
-        let size = k.saturating_mul(sigma).saturating_add(j);
-        if negative && size == 0 {
-            continue;
-        }
-        let size = i64::try_from(size).unwrap_or(i64::MAX);
-        return if negative { -size } else { size };
     }
+
+    /// A sample `x` with probability proportional to `exp(-x²/2σ²)`; see the header.
+    #[inline]
+    pub(super) fn sample(&self, bits: &mut Bits<impl RngCore>) -> i64 {
+        loop {
+            let k = whole_deviations(bits);
+            let j = below(bits, self.sigma);
+            if !self.stays(bits, k, j) {
+                continue;
+            }
+            let negative = bits.fair_bit() == 1;
+            let size = k.saturating_mul(self.sigma).saturating_add(j);
+            if negative && size == 0 {
+                continue;
+            }
+            let size = i64::try_from(size).unwrap_or(i64::MAX);
+            return if negative { -size } else { size };
+        }
+    }
+
+    /// True with probability `exp(-(kf + f²/2))`, `f = j/σ`: as `k + 1` factors, so that each exponent is below 1.
+    #[inline]
+    fn stays(&self, bits: &mut Bits<impl RngCore>, k: u64, j: u64) -> bool {
+        // γ = (2kf + f²) / (2k + 2), after eight roundings.
+        let (f, whole) = (j as f64 * self.inverse, k as f64);
+        let near = f * (2.0 * whole + f) * 0.5 * reciprocal(k + 1);
+        let exact = || {
+            let (k, j, sigma) = (u128::from(k), u128::from(j), u128::from(self.sigma));
+            [j * (2 * k * sigma + j), 2 * sigma * sigma * (k + 1)]
+        };
+        for _ in 0..=k {
+            if !bernoulli_exp(bits, near, exact) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// `1/n`, rounded, without a division for the small numbers that there most often are.
+#[inline]
+fn reciprocal(n: u64) -> f64 {
+    const SMALL: [f64; 9] = [
+        f64::INFINITY,
+        1.0,
+        1.0 / 2.0,
+        1.0 / 3.0,
+        1.0 / 4.0,
+        1.0 / 5.0,
+        1.0 / 6.0,
+        1.0 / 7.0,
+        1.0 / 8.0,
+    ];
+    SMALL.get(n as usize).copied().unwrap_or(1.0 / n as f64)
 }
 
 /// `k >= 0` with probability proportional to `exp(-k²/2)`.
@@ -47,34 +100,48 @@ fn whole_deviations(bits: &mut Bits<impl RngCore>) -> u64 {
     }
 }
 
-/// True with probability `exp(-(kf + f²/2))`, `f = j/σ`: as `k + 1` factors, so that each exponent is below 1.
-fn stays(bits: &mut Bits<impl RngCore>, k: u64, j: u64, sigma: u64) -> bool {
-    let (k, j, sigma) = (u128::from(k), u128::from(j), u128::from(sigma));
-    let numerator = j * (2 * k * sigma + j);
-    let denominator = 2 * sigma * sigma * (k + 1);
-    (0..=k).all(|_| bernoulli_exp(bits, numerator, denominator))
-}
-
 /// True with probability `exp(-a/b)` for `a <= b`: Algorithm 1 of Canonne, Kamath and Steinke. The n-th trial succeeds
 /// with probability `a/bn`; the first to fail is the n-th with probability `γ^(n-1)/(n-1)! - γ^n/n!`, and the sum over
 /// odd n is the series of `exp(-γ)`.
-fn bernoulli_exp(bits: &mut Bits<impl RngCore>, numerator: u128, denominator: u128) -> bool {
+#[inline]
+fn bernoulli_exp(bits: &mut Bits<impl RngCore>, near: f64, exact: impl Fn() -> [u128; 2]) -> bool {
     let mut n = 1;
-    while bernoulli(bits, numerator, denominator * n) {
+    while bernoulli(bits, near, n, &exact) {
         n += 1;
     }
     n % 2 == 1
 }
 
-/// True with probability `numerator/denominator`, at most 1; the denominator is below 2^96 (here at most 2^81 times the
-/// small numbers `k + 1` and `n`, whose product reaches 2^15 with probability below `exp(-500)`).
+/// True with probability `γ/n`, at most 1, where `exact` gives the numerator and the denominator of `γ` and `near` is `γ` to
+/// within 2^-50 of it; `n` times the denominator is below 2^96 (here at most 2^81 times the small numbers `k + 1` and `n`,
+/// whose product reaches 2^15 with probability below `exp(-500)`).
 ///
 /// Compares a uniform `U` with the ratio 32 bits at a time: with `U = (word + U')/2^32`, `U < a/b` exactly where
 /// `U' < (a 2^32 - b word)/b`, which is the same question for fresh bits.
-fn bernoulli(bits: &mut Bits<impl RngCore>, mut numerator: u128, denominator: u128) -> bool {
+///
+/// The first word nearly always settles it, and then floating point tells which way: `near` decides only where the word is
+/// further from it than it is from `γ`, so that the exact comparison would decide alike.
+#[inline]
+fn bernoulli(
+    bits: &mut Bits<impl RngCore>,
+    near: f64,
+    n: u64,
+    exact: impl Fn() -> [u128; 2],
+) -> bool {
+    let word = bits.next_u32();
+    let above = near * TWO_32 * reciprocal(n) - f64::from(word);
+    if above > 1.0 + NEAR_MARGIN {
+        return true;
+    }
+    if above < -NEAR_MARGIN {
+        return false;
+    }
+    let [mut numerator, denominator] = exact();
+    let denominator = denominator * u128::from(n);
+    let mut word = word;
     loop {
         let target = numerator << 32;
-        let product = u128::from(bits.next_u32()) * denominator;
+        let product = u128::from(word) * denominator;
         if product >= target {
             return false;
         }
@@ -82,11 +149,28 @@ fn bernoulli(bits: &mut Bits<impl RngCore>, mut numerator: u128, denominator: u1
         if numerator >= denominator {
             return true;
         }
+        word = bits.next_u32();
     }
 }
 
+/// A word's share of one.
+const TWO_32: f64 = 4_294_967_296.0;
+/// Far more than all roundings of `near` and of what is computed from it: a dozen of 2^-53 in numbers below 2^33.
+const NEAR_MARGIN: f64 = 1.0 / (1u64 << 12) as f64;
+
 /// Uniform in `0..bound` (Lemire 2019, "Fast random integer generation in an interval": exact, by rejection).
+#[inline]
 fn below(bits: &mut Bits<impl RngCore>, bound: u64) -> u64 {
+    if let Ok(bound) = u32::try_from(bound) {
+        let mut product = u64::from(bits.next_u32()) * u64::from(bound);
+        if (product as u32) < bound {
+            let threshold = bound.wrapping_neg() % bound;
+            while (product as u32) < threshold {
+                product = u64::from(bits.next_u32()) * u64::from(bound);
+            }
+        }
+        return product >> 32;
+    }
     let mut product = u128::from(bits.next_u64()) * u128::from(bound);
     if (product as u64) < bound {
         let threshold = bound.wrapping_neg() % bound;
@@ -105,7 +189,7 @@ mod tests {
     fn samples(sigma: u64, count: usize, seed: u64) -> Vec<i64> {
         let mut bits = seeded(seed);
         (0..count)
-            .map(|_| discrete_gaussian(&mut bits, sigma))
+            .map(|_| DiscreteGaussian::new(sigma).sample(&mut bits))
             .collect()
     }
 
@@ -202,6 +286,33 @@ mod tests {
         0.5 + (density(0.0) + inner + density(x)) * h / 3.0
     }
 
+    fn ratio(bits: &mut Bits<impl RngCore>, numerator: u128, denominator: u128) -> bool {
+        let near = numerator as f64 / denominator as f64;
+        bernoulli(bits, near, 1, || [numerator, denominator])
+    }
+
+    #[test]
+    fn floating_point_and_integers_decide_alike() {
+        // As near to the ratio as words come, and the neighbours of each.
+        for (a, b) in [
+            (1u128, 3u128),
+            (2, 7),
+            (1 << 40, (1 << 41) + 1),
+            (12_345, 1 << 20),
+            (1, 1 << 31),
+        ] {
+            let nearest = ((a << 32) / b) as u32;
+            for word in nearest.saturating_sub(3)..=nearest.saturating_add(3) {
+                let below = u128::from(word) * b;
+                // What is left open is settled by the second word: zero is below what is left, all ones most often not.
+                for (next, expect) in [(0, below < a << 32), (u32::MAX, below + b <= a << 32)] {
+                    let mut bits = script(&[word, next, next]);
+                    assert_eq!(ratio(&mut bits, a, b), expect, "{a}/{b} {word} {next}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn bernoulli_is_true_as_often_as_its_ratio_says() {
         let mut bits = seeded(3);
@@ -215,7 +326,7 @@ mod tests {
             (large / 3, large + 12_345),
         ] {
             let count = 200_000;
-            let hits = (0..count).filter(|_| bernoulli(&mut bits, a, b)).count() as f64;
+            let hits = (0..count).filter(|_| ratio(&mut bits, a, b)).count() as f64;
             let p = a as f64 / b as f64;
             let deviation = (p * (1.0 - p) * f64::from(count)).sqrt();
             assert!(
@@ -238,7 +349,7 @@ mod tests {
             (vec![third, third, u32::MAX], false),
         ] {
             let mut bits = script(&words);
-            assert_eq!(bernoulli(&mut bits, 1, 3), expect, "{words:x?}");
+            assert_eq!(ratio(&mut bits, 1, 3), expect, "{words:x?}");
             assert!(bits.is_used_up(), "{words:x?}: words left over");
         }
     }
@@ -252,7 +363,11 @@ mod tests {
             (vec![0, 0, 0, u32::MAX], false),
         ] {
             let mut bits = script(&words);
-            assert_eq!(bernoulli_exp(&mut bits, 1, 1), expect, "{words:x?}");
+            assert_eq!(
+                bernoulli_exp(&mut bits, 1.0, || [1, 1]),
+                expect,
+                "{words:x?}"
+            );
             assert!(bits.is_used_up(), "{words:x?}: words left over");
         }
     }

@@ -1,7 +1,10 @@
 //! How weights follow a gradient. A new optimiser is a file here and a variant of [`OptimiserConfig`].
 
 mod adam;
+mod rmsprop;
 mod sgd;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 
@@ -29,7 +32,15 @@ pub enum OptimiserConfig {
         /// At least 0 and below 1.
         momentum: f64,
     },
-    /// Adam (Kingma and Ba 2015, algorithm 1) as `torch.optim.Adam` without weight decay.
+    /// The same with Nesterov's momentum, as `torch.optim.SGD(nesterov=True)`: `v ← momentum·v + g`,
+    /// `w ← w - learning_rate·(g + momentum·v)`.
+    Nesterov {
+        /// Above zero.
+        learning_rate: f64,
+        /// Above 0 and below 1.
+        momentum: f64,
+    },
+    /// Adam (Kingma and Ba 2015, algorithm 1) as `torch.optim.Adam`; with [`WeightDecay::Decoupled`], `torch.optim.AdamW`.
     Adam {
         /// Above zero.
         learning_rate: f64,
@@ -40,15 +51,42 @@ pub enum OptimiserConfig {
         /// Added to the denominator, above zero; usually 1e-8.
         epsilon: f64,
     },
+    /// RMSprop (Tieleman and Hinton 2012, lecture 6.5; centred: Graves 2013, equations 38 to 45) as `torch.optim.RMSprop`.
+    RmsProp {
+        /// Above zero.
+        learning_rate: f64,
+        /// Decay of the squares, `alpha` in PyTorch: at least 0 and below 1; usually 0.99.
+        decay: f64,
+        /// Added to the denominator, above zero; usually 1e-8.
+        epsilon: f64,
+        /// At least 0 and below 1; usually 0.
+        momentum: f64,
+        /// Whether the mean's square is taken off the mean of squares, so that the denominator is a deviation.
+        centred: bool,
+    },
+}
+
+/// What pulls weights towards zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum WeightDecay {
+    /// Nothing.
+    #[default]
+    None,
+    /// Adds so many times the weight to its gradient, as `weight_decay` of `torch.optim.SGD`, `Adam` and `RMSprop`.
+    Gradient(f64),
+    /// Takes `learning_rate` times so much of the weight off it, before the optimiser's step (Loshchilov and Hutter 2019,
+    /// algorithm 2), as `weight_decay` of `torch.optim.AdamW`.
+    Decoupled(f64),
 }
 
 /// An optimiser's setting that is out of range.
 #[derive(Debug, Error, PartialEq)]
 #[error("{setting} is {got}; expected {expected}")]
 pub struct OptimiserError {
-    setting: &'static str,
-    got: f64,
-    expected: &'static str,
+    pub(crate) setting: &'static str,
+    pub(crate) got: f64,
+    pub(crate) expected: &'static str,
 }
 
 impl OptimiserConfig {
@@ -57,23 +95,6 @@ impl OptimiserConfig {
     /// # Errors
     /// Names the first setting that is out of range.
     pub fn check(&self) -> Result<(), OptimiserError> {
-        // The arithmetic is in single precision.
-        let positive = |setting, got: f64| match (got as f32).is_finite() && got as f32 > 0.0 {
-            true => Ok(()),
-            false => Err(OptimiserError {
-                setting,
-                got,
-                expected: "a finite number above 0",
-            }),
-        };
-        let decay = |setting, got: f64| match (0.0..1.0).contains(&got) {
-            true => Ok(()),
-            false => Err(OptimiserError {
-                setting,
-                got,
-                expected: "a number of at least 0 and below 1",
-            }),
-        };
         match *self {
             Self::Sgd {
                 learning_rate,
@@ -81,6 +102,14 @@ impl OptimiserConfig {
             } => {
                 positive("learning_rate", learning_rate)?;
                 decay("momentum", momentum)
+            }
+            Self::Nesterov {
+                learning_rate,
+                momentum,
+            } => {
+                positive("learning_rate", learning_rate)?;
+                decay("momentum", momentum)?;
+                positive("momentum", momentum)
             }
             Self::Adam {
                 learning_rate,
@@ -93,6 +122,28 @@ impl OptimiserConfig {
                 decay("beta2", beta2)?;
                 positive("epsilon", epsilon)
             }
+            Self::RmsProp {
+                learning_rate,
+                decay: squares,
+                epsilon,
+                momentum,
+                centred: _,
+            } => {
+                positive("learning_rate", learning_rate)?;
+                decay("decay", squares)?;
+                positive("epsilon", epsilon)?;
+                decay("momentum", momentum)
+            }
+        }
+    }
+
+    /// The learning rate before a schedule scales it.
+    pub fn learning_rate(&self) -> f64 {
+        match *self {
+            Self::Sgd { learning_rate, .. }
+            | Self::Nesterov { learning_rate, .. }
+            | Self::Adam { learning_rate, .. }
+            | Self::RmsProp { learning_rate, .. } => learning_rate,
         }
     }
 
@@ -100,33 +151,90 @@ impl OptimiserConfig {
     pub(crate) fn build(&self, weights: usize) -> Result<Box<dyn Optimiser>, OptimiserError> {
         self.check()?;
         Ok(match *self {
-            Self::Sgd {
-                learning_rate,
-                momentum,
-            } => Box::new(sgd::Sgd::new(learning_rate, momentum, weights)),
+            Self::Sgd { momentum, .. } => {
+                Box::new(sgd::Sgd::new(momentum, sgd::Momentum::Classic, weights))
+            }
+            Self::Nesterov { momentum, .. } => {
+                Box::new(sgd::Sgd::new(momentum, sgd::Momentum::Nesterov, weights))
+            }
             Self::Adam {
-                learning_rate,
                 beta1,
                 beta2,
                 epsilon,
-            } => Box::new(adam::Adam::new(
-                learning_rate,
-                [beta1, beta2],
+                ..
+            } => Box::new(adam::Adam::new([beta1, beta2], epsilon, weights)),
+            Self::RmsProp {
+                decay,
                 epsilon,
-                weights,
+                momentum,
+                centred,
+                ..
+            } => Box::new(rmsprop::RmsProp::new(
+                decay, epsilon, momentum, centred, weights,
             )),
         })
+    }
+}
+
+impl WeightDecay {
+    /// Checks the range.
+    ///
+    /// # Errors
+    /// Where it is not finite or not above zero.
+    pub fn check(self) -> Result<(), OptimiserError> {
+        match self {
+            Self::None => Ok(()),
+            Self::Gradient(share) | Self::Decoupled(share) => positive("weight_decay", share),
+        }
+    }
+
+    /// Applies it to weights or gradient, before the optimiser's step.
+    pub(crate) fn apply(self, learning_rate: f64, weights: &mut [f32], gradient: &mut [f32]) {
+        match self {
+            Self::None => {}
+            Self::Gradient(share) => {
+                let share = share as f32;
+                for (gradient, weight) in gradient.iter_mut().zip(weights) {
+                    *gradient += share * *weight;
+                }
+            }
+            Self::Decoupled(share) => {
+                let kept = (1.0 - learning_rate * share) as f32;
+                weights.iter_mut().for_each(|weight| *weight *= kept);
+            }
+        }
     }
 }
 
 /// An optimiser and its moments.
 pub(crate) trait Optimiser: Debug + Send {
     /// Moves the weights. `step` counts from 1.
-    fn step(&mut self, step: u64, weights: &mut [f32], gradient: &[f32]);
-
-    /// Its moments, each as long as the weights.
+    fn step(&mut self, step: u64, learning_rate: f64, weights: &mut [f32], gradient: &[f32]);
+    /// Its moments, each as long as the weights or empty.
     fn moments(&self) -> Vec<&[f32]>;
-
     /// The same, to be overwritten when training is resumed.
     fn moments_mut(&mut self) -> Vec<&mut [f32]>;
+}
+
+/// The arithmetic is in single precision, so a number must be above zero there.
+pub(crate) fn positive(setting: &'static str, got: f64) -> Result<(), OptimiserError> {
+    if (got as f32).is_finite() && got as f32 > 0.0 {
+        return Ok(());
+    }
+    Err(OptimiserError {
+        setting,
+        got,
+        expected: "a finite number above 0",
+    })
+}
+
+pub(crate) fn decay(setting: &'static str, got: f64) -> Result<(), OptimiserError> {
+    if (0.0..1.0).contains(&got) {
+        return Ok(());
+    }
+    Err(OptimiserError {
+        setting,
+        got,
+        expected: "a number of at least 0 and below 1",
+    })
 }

@@ -1,6 +1,7 @@
 //! Tests of forward and backward passes against a second implementation: plain loops in double precision over the ONNX
 //! nodes themselves, with nothing in common with the engine. Its own gradients are held against finite differences.
 
+mod group;
 mod interpreter;
 
 use proptest::prelude::*;
@@ -8,14 +9,15 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use self::interpreter::{Reference, Tensor};
-use crate::engine::Engine;
 use crate::graph::Graph;
 use crate::grid::Grid;
+use crate::lane_engine::LaneEngine;
 use crate::lanes::{Isa, gather};
 use crate::loss::LossConfig;
 use crate::models::builder::{Builder, INPUT, int, ints};
 use crate::models::mnist_cnn;
 use crate::onnx::AttributeProto;
+use crate::targets::Target;
 
 fn norm(values: &[f64]) -> f64 {
     values.iter().map(|value| value * value).sum::<f64>().sqrt()
@@ -78,8 +80,17 @@ fn check(model: &[u8], seed: u64) {
         expected_outputs.push(reference.output(&input));
     }
 
+    group::check(
+        &graph,
+        (&inputs, &labels),
+        &expected_gradients,
+        &expected_outputs,
+    );
     for isa in Isa::all() {
-        let mut engine = Engine::for_training(&graph, isa);
+        if !graph.plan().has_lanes() {
+            break;
+        }
+        let mut engine = LaneEngine::for_training(&graph, isa);
         let width = engine.width();
         let (mut sums, mut expected_sum) = (vec![0i64; parameters], vec![0f64; parameters]);
         // Twice, so that nothing left over from a tile can hide.
@@ -104,7 +115,7 @@ fn check(model: &[u8], seed: u64) {
                     &expected_outputs[first + lane],
                 );
                 assert!(error <= 1e-5, "{width} lanes: outputs differ by {error}");
-                loss.evaluate(&output, labels[first + lane], &mut gradient)
+                loss.evaluate(&output, Target::Label(labels[first + lane]), &mut gradient)
                     .unwrap();
                 engine.set_output_gradient(&graph, lane, &gradient);
             }
@@ -422,7 +433,7 @@ fn ties_are_broken_as_pytorch_breaks_them() {
     let bytes = model.finish(&[2]);
     let graph = Graph::from_onnx(&bytes).unwrap();
     for isa in Isa::all() {
-        let mut engine = Engine::for_training(&graph, isa);
+        let mut engine = LaneEngine::for_training(&graph, isa);
         engine.forward(&graph, graph.initial_weights(), &[1.0; 4]);
         engine.set_output_gradient(&graph, 0, &[1.0, 0.0]);
         let gradients = engine.backward(&graph, graph.initial_weights());

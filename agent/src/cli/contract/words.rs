@@ -153,8 +153,11 @@ fn how_it_is_trained(view: &View, out: &mut dyn Write) -> io::Result<()> {
         Optimiser::Sgd {
             learning_rate,
             momentum,
+            ..
         } => format!("gradient descent at {learning_rate}, momentum {momentum}"),
         Optimiser::Adam { learning_rate, .. } => format!("Adam at {learning_rate}"),
+        Optimiser::AdamW { learning_rate, .. } => format!("AdamW at {learning_rate}"),
+        Optimiser::RmsProp { learning_rate, .. } => format!("RMSprop at {learning_rate}"),
     };
     writeln!(out, "  {optimiser}; model {}", pipeline.model.onnx)?;
     writeln!(

@@ -4,6 +4,7 @@ mod merge;
 mod new;
 mod register;
 mod show;
+mod training;
 mod validate;
 mod words;
 

@@ -8,11 +8,12 @@ use serde::Serialize;
 use tributary_attest::{Measurement, Policy, SimulatedRootKey};
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{
-    AccountantName, ColumnName, Digest, Input, Metrics, OFFER_SIZE_LIMIT, Offer, Optimiser,
-    PartyName, SignedContract,
+    AccountantName, ColumnName, Digest, Input, Metrics, OFFER_SIZE_LIMIT, Offer, PartyName,
+    SignedContract,
 };
 use tributary_trainer::MODEL_SIZE_LIMIT;
 
+use super::training::TrainingArgs;
 use super::words::Words;
 use crate::cli::files::{UnlockArgs, read_limited, write_new};
 use crate::drafting::{Wishes, draft, validity_from};
@@ -53,8 +54,9 @@ pub(in crate::cli) struct NewArgs {
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Settings that are known to work: `mnist` for the network of `aggregator model new mnist-cnn`. Flags win over it.
-    #[arg(long, value_name = "NAME")]
+    /// Settings that are known to work: `mnist` for the network of `aggregator model new mnist-cnn`, `mnist-scatter` for
+    /// that of `aggregator model new mnist-scatter`, or a TOML file. Flags win over it.
+    #[arg(long, value_name = "NAME|FILE.toml")]
     recipe: Option<Recipe>,
     #[command(flatten)]
     training: TrainingArgs,
@@ -74,43 +76,6 @@ pub(in crate::cli) struct NewArgs {
     /// Let no metrics of the model leave the aggregator, not even those on the consumer's own validation set.
     #[arg(long)]
     without_metrics: bool,
-}
-
-/// How the model is trained.
-#[derive(Debug, Args)]
-struct TrainingArgs {
-    /// The probability that epsilon does not bound.
-    #[arg(long, value_name = "D")]
-    delta: Option<f64>,
-    /// The probability with which each record takes part in each step.
-    #[arg(long, value_name = "Q")]
-    sampling_rate: Option<f64>,
-    /// The noise's standard deviation, in clipping norms; the least that keeps to epsilon where left out.
-    #[arg(long, value_name = "S")]
-    noise_multiplier: Option<f64>,
-    /// The longest gradient that one record may contribute.
-    #[arg(long, value_name = "C")]
-    clipping_norm: Option<f64>,
-    /// Steps of one run.
-    #[arg(long, value_name = "T")]
-    steps: Option<u64>,
-    /// How weights follow a gradient.
-    #[arg(long, value_name = "NAME")]
-    optimiser: Option<OptimiserName>,
-    /// The size of a step.
-    #[arg(long, value_name = "R")]
-    learning_rate: Option<f64>,
-    /// The share of the last update that is kept; Adam's decay of the mean. 0.9 where left out.
-    #[arg(long, value_name = "M")]
-    momentum: Option<f64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OptimiserName {
-    /// Stochastic gradient descent with momentum.
-    Sgd,
-    /// Adam.
-    Adam,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -308,7 +273,10 @@ impl NewArgs {
             noise_multiplier: training.noise_multiplier,
             clipping_norm,
             steps,
+            loss: training.loss(recipe),
             optimiser,
+            schedule: training.schedule(recipe),
+            average: training.average(recipe),
             input: Input {
                 column: self.data.input.clone(),
                 divisor,
@@ -338,55 +306,17 @@ impl NewArgs {
     }
 }
 
-impl TrainingArgs {
-    fn optimiser(&self, recipe: Option<&Recipe>, missing: &mut Missing) -> Optimiser {
-        let theirs = recipe.map(|recipe| recipe.optimiser);
-        // Another optimiser than the recipe's shares no setting with it.
-        let (kind, theirs) = match (self.optimiser, theirs) {
-            (None, Some(Optimiser::Adam { .. })) => (OptimiserName::Adam, theirs),
-            (None, _) => (OptimiserName::Sgd, theirs),
-            (Some(OptimiserName::Adam), Some(Optimiser::Adam { .. })) => {
-                (OptimiserName::Adam, theirs)
-            }
-            (Some(OptimiserName::Sgd), Some(Optimiser::Sgd { .. })) => (OptimiserName::Sgd, theirs),
-            (Some(kind), _) => (kind, None),
-        };
-        let (rate, momentum) = match theirs {
-            Some(Optimiser::Sgd {
-                learning_rate,
-                momentum,
-            }) => (Some(learning_rate), Some(momentum)),
-            Some(Optimiser::Adam {
-                learning_rate,
-                beta1,
-                ..
-            }) => (Some(learning_rate), Some(beta1)),
-            None => (None, None),
-        };
-        let learning_rate = missing.or("--learning-rate", self.learning_rate, rate);
-        let momentum = self.momentum.or(momentum).unwrap_or(0.9);
-        match kind {
-            OptimiserName::Sgd => Optimiser::Sgd {
-                learning_rate,
-                momentum,
-            },
-            // The defaults of the paper (Kingma and Ba 2015) and of PyTorch.
-            OptimiserName::Adam => Optimiser::Adam {
-                learning_rate,
-                beta1: momentum,
-                beta2: 0.999,
-                epsilon: 1e-8,
-            },
-        }
-    }
-}
-
 /// Collects what neither flag nor recipe gives, to name it all at once.
 #[derive(Debug, Default)]
-struct Missing(Vec<&'static str>);
+pub(super) struct Missing(Vec<&'static str>);
 
 impl Missing {
-    fn or<T: Default>(&mut self, flag: &'static str, given: Option<T>, recipe: Option<T>) -> T {
+    pub(super) fn or<T: Default>(
+        &mut self,
+        flag: &'static str,
+        given: Option<T>,
+        recipe: Option<T>,
+    ) -> T {
         given.or(recipe).unwrap_or_else(|| {
             self.0.push(flag);
             T::default()

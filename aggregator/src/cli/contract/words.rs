@@ -6,7 +6,7 @@ use serde::Serialize;
 use tributary_attest::{Criterion, Policy};
 use tributary_console::{Align, ErrorCode, Failure, FailureContext as _, Table};
 use tributary_protocol::{
-    Digest, Document, Metrics, Optimiser, PartyName, PartyRole, SequenceNumber, SignedContract,
+    Digest, Document, Metrics, PartyName, PartyRole, Schedule, SequenceNumber, SignedContract,
 };
 
 use crate::validation::warnings;
@@ -148,25 +148,22 @@ impl<'a> Words<'a> {
             pipeline.label.column
         )?;
         writeln!(out, "model: ONNX file {}", pipeline.model.onnx)?;
-        let optimiser = match pipeline.optimiser {
-            Optimiser::Sgd {
-                learning_rate,
-                momentum,
-            } => {
-                format!("SGD, learning rate {learning_rate}, momentum {momentum}")
-            }
-            Optimiser::Adam {
-                learning_rate,
-                beta1,
-                beta2,
-                epsilon,
-            } => {
-                format!(
-                    "Adam, learning rate {learning_rate}, betas {beta1} and {beta2}, epsilon {epsilon:e}"
-                )
-            }
-        };
+        // The contract's own JSON: all of it is shown, whatever it may come to hold.
+        let json = |value: Result<String, serde_json::Error>| value.map_err(std::io::Error::other);
+        writeln!(
+            out,
+            "loss: {}",
+            json(serde_json::to_string(&pipeline.loss))?
+        )?;
+        let optimiser = json(serde_json::to_string(&pipeline.optimiser))?;
         writeln!(out, "optimiser: {optimiser}")?;
+        if pipeline.schedule != Schedule::default() {
+            let schedule = json(serde_json::to_string(&pipeline.schedule))?;
+            writeln!(out, "learning rate: {schedule}")?;
+        }
+        if let Some(average) = pipeline.average {
+            writeln!(out, "weights: averaged, {} kept in a step", average.decay)?;
+        }
         writeln!(
             out,
             "privacy: each record of a dataset, by sampling at {:.6}, clipping to {} and noise of {:.4} clipping norms; \

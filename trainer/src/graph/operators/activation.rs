@@ -3,8 +3,11 @@
 use pulp::{Simd, WithSimd};
 
 use crate::graph::error::GraphError;
+use crate::graph::lane_operator::{LaneBackward, LaneOperator};
 use crate::graph::node::Node;
-use crate::graph::operator::{Backward, Operator};
+use crate::graph::operator::{
+    Backward, Forward, Operator, backward_by_element, forward_by_element,
+};
 use crate::graph::plan::Imported;
 use crate::lanes::Isa;
 
@@ -33,6 +36,20 @@ fn import(node: &mut Node<'_, '_>, operator: Box<dyn Operator>) -> Result<Import
 struct Relu;
 
 impl Operator for Relu {
+    fn lanes(&self) -> Option<&dyn LaneOperator> {
+        Some(self)
+    }
+
+    fn forward(&self, pass: &mut Forward<'_>) {
+        forward_by_element(self, pass);
+    }
+
+    fn backward(&self, pass: &mut Backward<'_>) {
+        backward_by_element(self, pass);
+    }
+}
+
+impl LaneOperator for Relu {
     fn forward(&self, isa: Isa, _: &[f32], inputs: &[&[f32]], output: &mut [f32], _: &mut [f32]) {
         isa.run(ReluForward {
             input: inputs[0],
@@ -45,7 +62,7 @@ impl Operator for Relu {
         isa: Isa,
         _: usize,
         _: &[f32],
-        pass: &mut Backward<'_>,
+        pass: &mut LaneBackward<'_>,
         input_gradient: &mut [f32],
     ) {
         isa.run(ReluBackward {
@@ -109,6 +126,20 @@ impl WithSimd for ReluBackward<'_> {
 struct Tanh;
 
 impl Operator for Tanh {
+    fn lanes(&self) -> Option<&dyn LaneOperator> {
+        Some(self)
+    }
+
+    fn forward(&self, pass: &mut Forward<'_>) {
+        forward_by_element(self, pass);
+    }
+
+    fn backward(&self, pass: &mut Backward<'_>) {
+        backward_by_element(self, pass);
+    }
+}
+
+impl LaneOperator for Tanh {
     fn forward(&self, isa: Isa, _: &[f32], inputs: &[&[f32]], output: &mut [f32], _: &mut [f32]) {
         isa.run(TanhForward {
             input: inputs[0],
@@ -121,7 +152,7 @@ impl Operator for Tanh {
         isa: Isa,
         _: usize,
         _: &[f32],
-        pass: &mut Backward<'_>,
+        pass: &mut LaneBackward<'_>,
         input_gradient: &mut [f32],
     ) {
         isa.run(TanhBackward {

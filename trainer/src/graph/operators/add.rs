@@ -5,8 +5,12 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use crate::graph::error::GraphError;
+use crate::graph::lane_operator::{LaneBackward, LaneOperator};
 use crate::graph::node::Node;
-use crate::graph::operator::{Backward, Operator};
+use crate::graph::operator::{
+    Backward, Forward, GradientPass, Operator, ParameterGradients, Scratch, backward_by_element,
+    backward_by_lanes, forward_by_element, forward_by_lanes,
+};
 use crate::graph::plan::{Imported, Term, Value};
 use crate::graph::shape::display_dims;
 use crate::lanes::Isa;
@@ -90,6 +94,20 @@ fn broadcast(value: &Value, dims: &[usize]) -> Option<Vec<usize>> {
 struct Add;
 
 impl Operator for Add {
+    fn lanes(&self) -> Option<&dyn LaneOperator> {
+        Some(self)
+    }
+
+    fn forward(&self, pass: &mut Forward<'_>) {
+        forward_by_element(self, pass);
+    }
+
+    fn backward(&self, pass: &mut Backward<'_>) {
+        backward_by_element(self, pass);
+    }
+}
+
+impl LaneOperator for Add {
     fn forward(&self, _: Isa, _: &[f32], inputs: &[&[f32]], output: &mut [f32], _: &mut [f32]) {
         for (output, (left, right)) in output.iter_mut().zip(inputs[0].iter().zip(inputs[1])) {
             *output = left + right;
@@ -101,7 +119,7 @@ impl Operator for Add {
         _: Isa,
         _: usize,
         _: &[f32],
-        pass: &mut Backward<'_>,
+        pass: &mut LaneBackward<'_>,
         input_gradient: &mut [f32],
     ) {
         input_gradient.copy_from_slice(pass.output_gradient);
@@ -115,6 +133,44 @@ struct Bias {
 }
 
 impl Operator for Bias {
+    fn lanes(&self) -> Option<&dyn LaneOperator> {
+        Some(self)
+    }
+
+    fn forward(&self, pass: &mut Forward<'_>) {
+        forward_by_lanes(self, pass);
+    }
+
+    fn backward(&self, pass: &mut Backward<'_>) {
+        backward_by_lanes(self, pass);
+    }
+
+    fn gradients(&self) -> Option<&dyn ParameterGradients> {
+        Some(self)
+    }
+}
+
+impl ParameterGradients for Bias {
+    fn instantiate(
+        &self,
+        pass: &GradientPass<'_>,
+        examples: Range<usize>,
+        _: &mut Scratch,
+        gradient: &mut [f32],
+    ) {
+        gradient.fill(0.0);
+        let size = self.sources.len();
+        for example in
+            pass.output_gradient[examples.start * size..examples.end * size].chunks_exact(size)
+        {
+            for (&source, value) in self.sources.iter().zip(example) {
+                gradient[source] += value;
+            }
+        }
+    }
+}
+
+impl LaneOperator for Bias {
     fn forward(
         &self,
         isa: Isa,
@@ -131,7 +187,7 @@ impl Operator for Bias {
         });
     }
 
-    fn backward_parameters(&self, isa: Isa, pass: &mut Backward<'_>, gradient: &mut [f32]) {
+    fn backward_parameters(&self, isa: Isa, pass: &mut LaneBackward<'_>, gradient: &mut [f32]) {
         let width = isa.width();
         isa.run(BiasGradient {
             sources: &self.sources,
@@ -145,7 +201,7 @@ impl Operator for Bias {
         _: Isa,
         _: usize,
         _: &[f32],
-        pass: &mut Backward<'_>,
+        pass: &mut LaneBackward<'_>,
         input_gradient: &mut [f32],
     ) {
         input_gradient.copy_from_slice(pass.output_gradient);

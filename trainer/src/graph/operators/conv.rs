@@ -3,11 +3,14 @@
 use std::ops::Range;
 
 use crate::graph::error::GraphError;
+use crate::graph::lane_operator::{LaneBackward, LaneOperator};
 use crate::graph::node::Node;
-use crate::graph::operator::{Backward, Operator};
+use crate::graph::operator::{Backward, Forward, Operator, ParameterGradients};
+use crate::graph::operators::affine::Affine;
 use crate::graph::plan::Imported;
-use crate::kernels::{Forward, InputGradient, WeightGradient, Window};
+use crate::kernels::{self, InputGradient, WeightGradient, Window};
 use crate::lanes::Isa;
+use crate::products::{Convolution, Geometry};
 
 pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
     node.expect_inputs(2..=3)?;
@@ -105,7 +108,24 @@ pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
         padded,
         corner: [top, left],
     });
+    let convolution = Convolution::new(Geometry {
+        groups,
+        channels,
+        rows,
+        image: [height, width],
+        kernel,
+        strides,
+        dilations,
+        corner: [top, left],
+        padded,
+        extent,
+    });
     let operator = Conv {
+        affine: Affine {
+            convolution,
+            weights: weights.clone(),
+            bias: bias.clone(),
+        },
         groups,
         rows,
         group_input: channels / groups * padded[0] * padded[1],
@@ -124,6 +144,8 @@ pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
 
 #[derive(Debug)]
 struct Conv {
+    /// The group form.
+    affine: Affine,
     groups: usize,
     /// Output channels.
     rows: usize,
@@ -159,6 +181,32 @@ impl Conv {
 }
 
 impl Operator for Conv {
+    fn lanes(&self) -> Option<&dyn LaneOperator> {
+        Some(self)
+    }
+
+    fn packed(&self) -> usize {
+        self.affine.packed()
+    }
+
+    fn pack(&self, weights: &[f32], packed: &mut [f32]) {
+        self.affine.pack(weights, packed);
+    }
+
+    fn forward(&self, pass: &mut Forward<'_>) {
+        self.affine.forward(pass);
+    }
+
+    fn backward(&self, pass: &mut Backward<'_>) {
+        self.affine.backward(pass);
+    }
+
+    fn gradients(&self) -> Option<&dyn ParameterGradients> {
+        Some(&self.affine)
+    }
+}
+
+impl LaneOperator for Conv {
     fn scratch(&self) -> usize {
         self.padding.as_ref().map_or(0, Padding::elements)
     }
@@ -181,7 +229,7 @@ impl Operator for Conv {
         };
         let (weights, bias) = (&weights[self.weights.clone()], &weights[self.bias.clone()]);
         for group in 0..self.groups {
-            isa.run(Forward {
+            isa.run(kernels::Forward {
                 window: self.window(),
                 weights: part(weights, group, self.group_weights()),
                 bias: part(bias, group, self.group_bias()),
@@ -191,7 +239,7 @@ impl Operator for Conv {
         }
     }
 
-    fn backward_parameters(&self, isa: Isa, pass: &mut Backward<'_>, gradient: &mut [f32]) {
+    fn backward_parameters(&self, isa: Isa, pass: &mut LaneBackward<'_>, gradient: &mut [f32]) {
         let width = isa.width();
         let input = if self.padding.is_some() {
             &*pass.scratch
@@ -216,7 +264,7 @@ impl Operator for Conv {
         isa: Isa,
         _: usize,
         weights: &[f32],
-        pass: &mut Backward<'_>,
+        pass: &mut LaneBackward<'_>,
         input_gradient: &mut [f32],
     ) {
         let width = isa.width();

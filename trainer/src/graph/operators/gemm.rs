@@ -3,11 +3,14 @@
 use std::ops::Range;
 
 use crate::graph::error::GraphError;
+use crate::graph::lane_operator::{LaneBackward, LaneOperator};
 use crate::graph::node::Node;
-use crate::graph::operator::{Backward, Operator};
+use crate::graph::operator::{Backward, Forward, Operator, ParameterGradients};
+use crate::graph::operators::affine::Affine;
 use crate::graph::plan::Imported;
-use crate::kernels::{Forward, InputGradient, WeightGradient, Window};
+use crate::kernels::{self, InputGradient, WeightGradient, Window};
 use crate::lanes::Isa;
+use crate::products::Convolution;
 
 pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
     node.expect_inputs(2..=3)?;
@@ -45,6 +48,11 @@ pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
         0..0
     };
     let operator = Gemm {
+        affine: Affine {
+            convolution: Convolution::linear(columns, rows),
+            weights: weights.clone(),
+            bias: bias.clone(),
+        },
         taps: (0..columns).collect(),
         weights,
         bias,
@@ -58,6 +66,8 @@ pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
 
 #[derive(Debug)]
 struct Gemm {
+    /// The group form.
+    affine: Affine,
     taps: Vec<usize>,
     weights: Range<usize>,
     bias: Range<usize>,
@@ -74,6 +84,32 @@ impl Gemm {
 }
 
 impl Operator for Gemm {
+    fn lanes(&self) -> Option<&dyn LaneOperator> {
+        Some(self)
+    }
+
+    fn packed(&self) -> usize {
+        self.affine.packed()
+    }
+
+    fn pack(&self, weights: &[f32], packed: &mut [f32]) {
+        self.affine.pack(weights, packed);
+    }
+
+    fn forward(&self, pass: &mut Forward<'_>) {
+        self.affine.forward(pass);
+    }
+
+    fn backward(&self, pass: &mut Backward<'_>) {
+        self.affine.backward(pass);
+    }
+
+    fn gradients(&self) -> Option<&dyn ParameterGradients> {
+        Some(&self.affine)
+    }
+}
+
+impl LaneOperator for Gemm {
     fn forward(
         &self,
         isa: Isa,
@@ -82,7 +118,7 @@ impl Operator for Gemm {
         output: &mut [f32],
         _: &mut [f32],
     ) {
-        isa.run(Forward {
+        isa.run(kernels::Forward {
             window: self.window(),
             weights: &weights[self.weights.clone()],
             bias: &weights[self.bias.clone()],
@@ -91,7 +127,7 @@ impl Operator for Gemm {
         });
     }
 
-    fn backward_parameters(&self, isa: Isa, pass: &mut Backward<'_>, gradient: &mut [f32]) {
+    fn backward_parameters(&self, isa: Isa, pass: &mut LaneBackward<'_>, gradient: &mut [f32]) {
         let width = isa.width();
         // The bias was claimed after the weight, and so lies behind it.
         let (before, behind) = gradient.split_at_mut(self.weights.end * width);
@@ -116,7 +152,7 @@ impl Operator for Gemm {
         isa: Isa,
         _: usize,
         weights: &[f32],
-        pass: &mut Backward<'_>,
+        pass: &mut LaneBackward<'_>,
         input_gradient: &mut [f32],
     ) {
         input_gradient.fill(0.0);

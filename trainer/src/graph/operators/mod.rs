@@ -2,6 +2,7 @@
 
 mod activation;
 mod add;
+mod affine;
 mod conv;
 mod gemm;
 mod pool;

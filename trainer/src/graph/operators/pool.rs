@@ -3,8 +3,9 @@
 use pulp::{Simd, WithSimd};
 
 use crate::graph::error::GraphError;
+use crate::graph::lane_operator::{LaneBackward, LaneOperator};
 use crate::graph::node::Node;
-use crate::graph::operator::{Backward, Operator};
+use crate::graph::operator::{Backward, Forward, Operator, backward_by_lanes, forward_by_lanes};
 use crate::graph::plan::{Imported, Value};
 use crate::graph::shape::Shape;
 use crate::lanes::Isa;
@@ -163,6 +164,20 @@ struct MaxPool {
 }
 
 impl Operator for MaxPool {
+    fn lanes(&self) -> Option<&dyn LaneOperator> {
+        Some(self)
+    }
+
+    fn forward(&self, pass: &mut Forward<'_>) {
+        forward_by_lanes(self, pass);
+    }
+
+    fn backward(&self, pass: &mut Backward<'_>) {
+        backward_by_lanes(self, pass);
+    }
+}
+
+impl LaneOperator for MaxPool {
     fn forward(&self, isa: Isa, _: &[f32], inputs: &[&[f32]], output: &mut [f32], _: &mut [f32]) {
         isa.run(MaxForward {
             pool: &self.pool,
@@ -176,7 +191,7 @@ impl Operator for MaxPool {
         isa: Isa,
         _: usize,
         _: &[f32],
-        pass: &mut Backward<'_>,
+        pass: &mut LaneBackward<'_>,
         input_gradient: &mut [f32],
     ) {
         isa.run(MaxBackward {
@@ -271,6 +286,20 @@ struct AveragePool {
 }
 
 impl Operator for AveragePool {
+    fn lanes(&self) -> Option<&dyn LaneOperator> {
+        Some(self)
+    }
+
+    fn forward(&self, pass: &mut Forward<'_>) {
+        forward_by_lanes(self, pass);
+    }
+
+    fn backward(&self, pass: &mut Backward<'_>) {
+        backward_by_lanes(self, pass);
+    }
+}
+
+impl LaneOperator for AveragePool {
     fn forward(&self, isa: Isa, _: &[f32], inputs: &[&[f32]], output: &mut [f32], _: &mut [f32]) {
         isa.run(AverageForward {
             pool: &self.pool,
@@ -285,7 +314,7 @@ impl Operator for AveragePool {
         isa: Isa,
         _: usize,
         _: &[f32],
-        pass: &mut Backward<'_>,
+        pass: &mut LaneBackward<'_>,
         input_gradient: &mut [f32],
     ) {
         isa.run(AverageBackward {
