@@ -1,15 +1,25 @@
 //! Networks as they are trained: read from ONNX, checked, and laid out step by step.
 
+mod claims;
+mod constant;
 mod error;
+mod extent;
+mod fold;
 mod import;
+mod index;
 mod lane_operator;
+mod names;
 mod node;
 mod operator;
 mod operators;
+mod pending;
 mod plan;
+mod progress;
 #[cfg(test)]
 mod refusals;
+mod report;
 mod shape;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +30,8 @@ pub use self::error::GraphError;
 pub(crate) use self::lane_operator::{LaneBackward, LaneOperator};
 pub(crate) use self::operator::{Backward, Forward, GradientPass, Scaled, Scratch};
 pub use self::plan::ParameterInfo;
-pub(crate) use self::plan::{Plan, Step};
+pub(crate) use self::plan::{Place, Plan, Step};
+pub use self::report::{LayerReport, ModelReport};
 pub use self::shape::Shape;
 use crate::onnx::ModelProto;
 
@@ -46,7 +57,7 @@ impl Graph {
     /// Whatever cannot be trained is refused, with the operator, its node and what is supported instead.
     pub fn from_onnx(bytes: &[u8]) -> Result<Self, GraphError> {
         let model = ModelProto::read(bytes)?;
-        let plan = import::import(&model, operators::REGISTRY)?;
+        let plan = import::import(&model)?;
         Ok(Self {
             digest: ModelDigest(Sha256::digest(bytes).into()),
             plan: Arc::new(plan),
@@ -81,6 +92,17 @@ impl Graph {
     /// The weights in the file, flat, in the order of [`Graph::parameters`].
     pub fn initial_weights(&self) -> &[f32] {
         &self.plan.weights
+    }
+
+    /// Refuses a graph whose examples would influence one another's gradients in training.
+    ///
+    /// # Errors
+    /// Where it normalises by batch.
+    pub fn check_private_training(&self) -> Result<(), GraphError> {
+        match self.plan.batch_norms.first() {
+            None => Ok(()),
+            Some(node) => Err(GraphError::BatchNormalization { node: node.clone() }),
+        }
     }
 
     pub(crate) fn plan(&self) -> &Plan {
