@@ -219,7 +219,7 @@ impl Trainer {
         threads: NonZeroUsize,
     ) -> Result<Self, SetupError> {
         let loss = loss_config.build(graph.output_shape())?;
-        let update = Update::new(update, graph.initial_weights())?;
+        let update = Update::new(update, graph.initial_weights(), graph.frozen())?;
         let workers = Worker::all(
             &graph,
             &GradientPlan::default(),

@@ -1,6 +1,7 @@
 //! Networks as they are trained: read from ONNX, checked, and laid out step by step.
 
 mod error;
+mod freeze;
 mod import;
 mod lane_operator;
 mod node;
@@ -12,11 +13,13 @@ mod refusals;
 mod shape;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 pub use self::error::GraphError;
+pub(crate) use self::freeze::KEY as FROZEN_KEY;
 pub(crate) use self::lane_operator::{LaneBackward, LaneOperator};
 pub(crate) use self::operator::{Backward, Forward, GradientPass, Scaled, Scratch};
 pub use self::plan::ParameterInfo;
@@ -37,6 +40,7 @@ use crate::onnx::ModelProto;
 pub struct Graph {
     digest: ModelDigest,
     plan: Arc<Plan>,
+    frozen: Arc<[Range<usize>]>,
 }
 
 impl Graph {
@@ -46,10 +50,15 @@ impl Graph {
     /// Whatever cannot be trained is refused, with the operator, its node and what is supported instead.
     pub fn from_onnx(bytes: &[u8]) -> Result<Self, GraphError> {
         let model = ModelProto::read(bytes)?;
-        let plan = import::import(&model, operators::REGISTRY)?;
+        let mut plan = import::import(&model, operators::REGISTRY)?;
+        let frozen = match model.metadata(freeze::KEY) {
+            Some(names) => freeze::freeze(&mut plan, names)?,
+            None => Vec::new(),
+        };
         Ok(Self {
             digest: ModelDigest(Sha256::digest(bytes).into()),
             plan: Arc::new(plan),
+            frozen: frozen.into(),
         })
     }
 
@@ -81,6 +90,11 @@ impl Graph {
     /// The weights in the file, flat, in the order of [`Graph::parameters`].
     pub fn initial_weights(&self) -> &[f32] {
         &self.plan.weights
+    }
+
+    /// Where parameters that the file's metadata freezes (`tributary.frozen`) lie among all: they stay as they are.
+    pub fn frozen(&self) -> &[Range<usize>] {
+        &self.frozen
     }
 
     pub(crate) fn plan(&self) -> &Plan {
