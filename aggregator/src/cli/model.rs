@@ -37,7 +37,7 @@ pub(super) struct NewArgs {
 enum Network {
     /// Two convolutions and two linear layers with tanh, for grey images of 28x28 and 10 classes.
     MnistCnn,
-    /// Fixed wavelet features and one trained linear layer, for the same: slower to train, and more accurate.
+    /// Fixed wavelet features and one trained linear layer, for the same.
     MnistScatter,
 }
 
