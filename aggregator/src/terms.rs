@@ -189,6 +189,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn decay_of_weights_is_adamws_or_the_gradients() {
+        let adam = |weight_decay| Optimiser::Adam {
+            learning_rate: 0.1,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            weight_decay,
+        };
+        assert_eq!(optimiser(&adam(0.0)).1, WeightDecay::None);
+        assert_eq!(optimiser(&adam(0.5)).1, WeightDecay::Gradient(0.5));
+        let adamw = Optimiser::AdamW {
+            learning_rate: 0.1,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: 0.5,
+        };
+        assert_eq!(optimiser(&adamw).1, WeightDecay::Decoupled(0.5));
+        assert_eq!(optimiser(&adamw).0, optimiser(&adam(0.0)).0);
+    }
+
+    #[test]
+    fn a_sum_of_losses_is_the_trainers() {
+        let part = |weight, loss| tributary_protocol::WeightedLoss { weight, loss };
+        let sum = Loss::Sum(vec![
+            part(0.5, Loss::Dice),
+            part(2.0, Loss::Huber { delta: 0.3 }),
+        ]);
+        let part = |weight, loss| WeightedLoss { weight, loss };
+        let expected = LossConfig::Sum(vec![
+            part(0.5, LossConfig::Dice),
+            part(2.0, LossConfig::Huber { delta: 0.3 }),
+        ]);
+        assert_eq!(loss_config(&sum), expected);
+    }
+
+    #[test]
     fn bytes_are_scaled_as_the_contract_declares() {
         let input = Input {
             column: "image".parse().unwrap(),

@@ -59,6 +59,13 @@ pub enum OnnxError {
 }
 
 impl ModelProto {
+    /// What the metadata says under a key.
+    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+        let mut entries = self.metadata_props.iter();
+        let entry = entries.find(|entry| entry.key == key)?;
+        Some(&entry.value)
+    }
+
     /// Reads a model, refusing it by size before anything is allocated.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, OnnxError> {
         if bytes.len() > MODEL_SIZE_LIMIT {
@@ -201,9 +208,20 @@ pub(crate) struct ModelProto {
     pub graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
+    #[prost(message, repeated, tag = "14")]
+    pub metadata_props: Vec<StringStringEntryProto>,
     /// Model-local functions, of which only the presence matters: they are refused.
     #[prost(bytes = "vec", repeated, tag = "25")]
     pub functions: Vec<Vec<u8>>,
+}
+
+/// An entry of the metadata.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StringStringEntryProto {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 /// An operator set and its version.

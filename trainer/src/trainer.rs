@@ -225,7 +225,7 @@ impl Trainer {
             graph.check_private_training()?;
         }
         let loss = loss_config.build(graph.output_shape())?;
-        let update = Update::new(update, graph.initial_weights())?;
+        let update = Update::new(update, graph.initial_weights(), graph.frozen())?;
         let workers = Worker::all(
             &graph,
             &GradientPlan::default(),

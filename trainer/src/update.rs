@@ -1,5 +1,7 @@
 //! What happens to the weights when a step's gradient is known: optimiser, weight decay, schedule and average.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::average::{Average, AverageConfig};
@@ -63,6 +65,8 @@ pub(crate) struct Update {
     config: UpdateConfig,
     optimiser: Box<dyn Optimiser>,
     average: Option<Average>,
+    /// Where weights that stay as they are begin, and what they are.
+    frozen: Vec<(usize, Vec<f32>)>,
 }
 
 /// What of it is saved in a checkpoint. Moments and average are as long as the weights, or empty.
@@ -75,12 +79,21 @@ pub(crate) struct UpdateState {
 }
 
 impl Update {
-    pub(crate) fn new(config: UpdateConfig, weights: &[f32]) -> Result<Self, OptimiserError> {
+    /// The weights in the ranges `frozen` are not moved.
+    pub(crate) fn new(
+        config: UpdateConfig,
+        weights: &[f32],
+        frozen: &[Range<usize>],
+    ) -> Result<Self, OptimiserError> {
         config.check()?;
         Ok(Self {
             config,
             optimiser: config.optimiser.build(weights.len())?,
             average: config.average.map(|average| Average::new(average, weights)),
+            frozen: frozen
+                .iter()
+                .map(|range| (range.start, weights[range.clone()].to_vec()))
+                .collect(),
         })
     }
 
@@ -93,6 +106,10 @@ impl Update {
         let rate = self.config.optimiser.learning_rate() * self.config.schedule.factor(step);
         self.config.weight_decay.apply(rate, weights, gradient);
         self.optimiser.step(step, rate, weights, gradient);
+        // Noise is added to every coordinate, that of frozen weights too, and weight decay knows none of them.
+        for (start, values) in &self.frozen {
+            weights[*start..start + values.len()].copy_from_slice(values);
+        }
         if let Some(average) = &mut self.average {
             average.add(step, weights);
         }

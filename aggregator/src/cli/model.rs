@@ -51,6 +51,8 @@ pub(super) struct CheckArgs {
 enum Network {
     /// Two convolutions and two linear layers with tanh, for grey images of 28x28 and 10 classes.
     MnistCnn,
+    /// Fixed wavelet features and one trained linear layer, for the same.
+    MnistScatter,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,6 +62,8 @@ struct Written {
     digest: Digest,
     seed: u64,
     parameters: usize,
+    /// Parameters among them that are not trained.
+    frozen: usize,
     input: String,
     output: String,
 }
@@ -80,6 +84,7 @@ fn new(args: &NewArgs, console: &Console) -> Result<(), Failure> {
     };
     let (network, onnx) = match args.network {
         Network::MnistCnn => ("mnist-cnn", models::mnist_cnn(seed)),
+        Network::MnistScatter => ("mnist-scatter", models::mnist_scatter(seed)),
     };
     let graph = Graph::from_onnx(&onnx).or_fail(ErrorCode::INTERNAL, "the network")?;
     write_new(&args.out, &onnx)?;
@@ -89,6 +94,7 @@ fn new(args: &NewArgs, console: &Console) -> Result<(), Failure> {
         digest: Digest::of(&onnx),
         seed,
         parameters: graph.parameter_count(),
+        frozen: graph.frozen().iter().map(|range| range.len()).sum(),
         input: graph.input_shape().to_string(),
         output: graph.output_shape().to_string(),
     };

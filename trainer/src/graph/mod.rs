@@ -5,6 +5,7 @@ mod constant;
 mod error;
 mod extent;
 mod fold;
+mod freeze;
 mod import;
 mod index;
 mod lane_operator;
@@ -22,11 +23,13 @@ mod shape;
 mod view;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 pub use self::error::GraphError;
+pub(crate) use self::freeze::KEY as FROZEN_KEY;
 pub(crate) use self::lane_operator::{LaneBackward, LaneOperator};
 pub(crate) use self::operator::{Backward, Forward, GradientPass, Scaled, Scratch};
 pub use self::plan::ParameterInfo;
@@ -48,6 +51,7 @@ use crate::onnx::ModelProto;
 pub struct Graph {
     digest: ModelDigest,
     plan: Arc<Plan>,
+    frozen: Arc<[Range<usize>]>,
 }
 
 impl Graph {
@@ -57,10 +61,15 @@ impl Graph {
     /// Whatever cannot be trained is refused, with the operator, its node and what is supported instead.
     pub fn from_onnx(bytes: &[u8]) -> Result<Self, GraphError> {
         let model = ModelProto::read(bytes)?;
-        let plan = import::import(&model)?;
+        let mut plan = import::import(&model)?;
+        let frozen = match model.metadata(freeze::KEY) {
+            Some(names) => freeze::freeze(&mut plan, names)?,
+            None => Vec::new(),
+        };
         Ok(Self {
             digest: ModelDigest(Sha256::digest(bytes).into()),
             plan: Arc::new(plan),
+            frozen: frozen.into(),
         })
     }
 
@@ -103,6 +112,11 @@ impl Graph {
             None => Ok(()),
             Some(node) => Err(GraphError::BatchNormalization { node: node.clone() }),
         }
+    }
+
+    /// Where parameters that the file's metadata freezes (`tributary.frozen`) lie among all: they stay as they are.
+    pub fn frozen(&self) -> &[Range<usize>] {
+        &self.frozen
     }
 
     pub(crate) fn plan(&self) -> &Plan {

@@ -4,9 +4,11 @@ use prost::Message;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use crate::graph::FROZEN_KEY;
 use crate::onnx::{
     AttributeProto, DimensionProto, FLOAT, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
+    ValueInfoProto,
 };
 
 /// The name of a model's input, as PyTorch users give it.
@@ -18,6 +20,7 @@ pub(crate) struct Builder {
     opset: i64,
     graph: GraphProto,
     last: String,
+    frozen: Vec<StringStringEntryProto>,
 }
 
 impl Builder {
@@ -33,7 +36,17 @@ impl Builder {
             opset: 17,
             graph,
             last: INPUT.to_owned(),
+            frozen: Vec::new(),
         }
+    }
+
+    /// Names parameters that are not trained.
+    pub(crate) fn frozen(mut self, names: &str) -> Self {
+        self.frozen.push(StringStringEntryProto {
+            key: FROZEN_KEY.to_owned(),
+            value: names.to_owned(),
+        });
+        self
     }
 
     /// The same with the operators of another opset.
@@ -88,6 +101,16 @@ impl Builder {
         });
     }
 
+    /// Adds a weight of given values.
+    pub(crate) fn values(&mut self, name: &str, dims: &[i64], values: &[f32]) {
+        debug_assert_eq!(dims.iter().product::<i64>(), values.len() as i64);
+        let raw_data = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        self.tensor(name, dims, raw_data);
+    }
+
     /// Adds a node that takes the last node's output and then `weights`.
     pub(crate) fn then(
         &mut self,
@@ -138,6 +161,7 @@ impl Builder {
                 domain: String::new(),
                 version: self.opset,
             }],
+            metadata_props: self.frozen,
             ..ModelProto::default()
         };
         model.encode_to_vec()

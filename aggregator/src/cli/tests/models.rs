@@ -346,6 +346,11 @@ fn a_model_is_measured_class_by_class() {
     assert_eq!(by_contract["examples"], 20);
     assert_eq!(by_contract["classes"].as_array().unwrap().len(), 10);
     assert!((0.0..=1.0).contains(&by_contract["accuracy"].as_f64().unwrap()));
+    let found = &by_contract["metrics"]["classification"];
+    assert_eq!(found["accuracy"], by_contract["accuracy"]);
+    assert_eq!(found["confusion"].as_array().unwrap().len(), 10);
+    assert_eq!(found["top_k"][0]["accuracy"], by_contract["accuracy"]);
+    assert!(found["macro_roc_auc"].is_number() && by_contract["classes"][3]["pr_auc"].is_number());
     scene.run(line).error(Exit::Usage, "usage");
     scene
         .run(&format!("{line} --divisor 0"))

@@ -129,6 +129,59 @@ fn flags_win_over_the_recipe_and_without_it_all_that_is_missing_is_named() {
         .error(Exit::Usage, "usage");
 }
 
+#[test]
+fn what_is_asked_of_training_stands_in_the_contract() {
+    let scene = Scene::new();
+    let flags = "--optimiser nesterov --learning-rate 0.1 --momentum 0.8 --weight-decay 0.001 --schedule cosine \
+                 --warm-up 4 --ema 0.9";
+    let loss = r#"--loss {"huber":{"delta":0.5}}"#;
+    let written = scene.ok(&format!("{NEW} {flags} {loss}"));
+    let pipeline = &written["contract"]["pipeline"];
+    assert_eq!(pipeline["loss"], json!({"huber": {"delta": 0.5}}));
+    assert_eq!(
+        pipeline["optimiser"],
+        json!({"kind": "sgd", "learning_rate": 0.1, "momentum": 0.8, "nesterov": true, "weight_decay": 0.001})
+    );
+    assert_eq!(
+        pipeline["schedule"],
+        json!({"warm_up": {"steps": 4, "from": 0.2}, "course": {"kind": "cosine", "end": 0.0}})
+    );
+    assert_eq!(pipeline["average"], json!({"decay": 0.9}));
+    let other = NEW.replace("contract.dsse", "other.dsse");
+    for bad in [
+        "--loss hinge",
+        "--optimiser lbfgs",
+        "--schedule linear",
+        "--recipe DIR/none.toml",
+    ] {
+        scene
+            .run(&format!("{} {bad}", other.replace("--recipe mnist", "")))
+            .error(Exit::Usage, "usage");
+    }
+    check_refused(
+        &scene,
+        &format!("{other} --ema 1"),
+        "contract-invalid",
+        "pipeline.average.decay",
+    );
+}
+
+#[test]
+fn a_recipe_can_be_a_file() {
+    let scene = Scene::new();
+    let recipe = "divisor = 255.0\nmean = 0.5\ndeviation = 0.5\nsampling_rate = 0.05\nclipping_norm = 1.5\nsteps = 9\n\
+                  delta = 1e-5\nloss = \"mse\"\n[optimiser]\nkind = \"rmsprop\"\nlearning_rate = 0.01\ndecay = 0.9\n\
+                  epsilon = 1e-8\nmomentum = 0.0\n";
+    scene.put("own.toml", recipe.as_bytes());
+    let line = NEW.replace("--recipe mnist", "--recipe DIR/own.toml");
+    let written = scene.ok(&format!("{line} --steps 7"));
+    let document = &written["contract"];
+    assert_eq!(document["pipeline"]["steps"], 7);
+    assert_eq!(document["pipeline"]["loss"], "mse");
+    assert_eq!(document["pipeline"]["optimiser"]["kind"], "rmsprop");
+    assert_eq!(document["privacy"]["clipping_norm"], 1.5);
+}
+
 /// What `contract new` refuses, and with which words; nothing is written.
 fn check_refused(scene: &Scene, line: &str, code: &str, words: &str) {
     let ran = scene.run(line);
