@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use pulp::{Simd, WithSimd};
+
 use crate::graph::constant::Constant;
 use crate::graph::error::GraphError;
 use crate::graph::index;
@@ -256,29 +258,37 @@ impl Operator for Normalise {
             .chunks_exact(self.size)
             .zip(pass.output.chunks_exact_mut(self.size))
             .zip(pass.saved.as_chunks_mut::<2>().0);
-        for (index, ((input, output), saved)) in rows.enumerate() {
-            let mean = sum(input, |_, x| f64::from(x)) / self.size as f64;
-            let variance = sum(input, |_, x| (f64::from(x) - mean).powi(2)) / self.size as f64;
-            let factor = 1.0 / (variance + f64::from(self.epsilon)).sqrt();
-            *saved = [mean as f32, factor as f32];
-            let [mean, factor] = *saved;
-            if self.spread == 1 {
-                let all = [scale, shift].map(|part| part.unwrap_or_default());
-                for (place, (output, input)) in output.iter_mut().zip(input).enumerate() {
-                    let scale = all[0].get(place).copied().unwrap_or(1.0);
-                    let shift = all[1].get(place).copied().unwrap_or(0.0);
-                    *output = (input - mean) * factor * scale + shift;
+        pass.isa.run(InSimd(
+            #[inline(always)]
+            || {
+                for (index, ((input, output), saved)) in rows.enumerate() {
+                    let mean = sum(input, input, |x, _| f64::from(x)) / self.size as f64;
+                    let variance = sum(input, input, |x, _| {
+                        let away = f64::from(x) - mean;
+                        away * away
+                    }) / self.size as f64;
+                    let factor = 1.0 / (variance + f64::from(self.epsilon)).sqrt();
+                    *saved = [mean as f32, factor as f32];
+                    let [mean, factor] = *saved;
+                    if self.spread == 1 {
+                        let all = [scale, shift].map(|part| part.unwrap_or_default());
+                        for (place, (output, input)) in output.iter_mut().zip(input).enumerate() {
+                            let scale = all[0].get(place).copied().unwrap_or(1.0);
+                            let shift = all[1].get(place).copied().unwrap_or(0.0);
+                            *output = (input - mean) * factor * scale + shift;
+                        }
+                        continue;
+                    }
+                    for (run, own) in self.runs(index % self.rows) {
+                        let factor = factor * scale.map_or(1.0, |scale| scale[own]);
+                        let shift = shift.map_or(0.0, |shift| shift[own]);
+                        for (output, input) in output[run.clone()].iter_mut().zip(&input[run]) {
+                            *output = (input - mean) * factor + shift;
+                        }
+                    }
                 }
-                continue;
-            }
-            for (run, own) in self.runs(index % self.rows) {
-                let factor = factor * scale.map_or(1.0, |scale| scale[own]);
-                let shift = shift.map_or(0.0, |shift| shift[own]);
-                for (output, input) in output[run.clone()].iter_mut().zip(&input[run]) {
-                    *output = (input - mean) * factor + shift;
-                }
-            }
-        }
+            },
+        ));
     }
 
     /// With `x̂` the normalised row and `g` the gradient by it: `dx = (g - mean(g) - x̂ mean(g x̂)) / deviation`.
@@ -292,23 +302,29 @@ impl Operator for Normalise {
             .zip(pass.output_gradient.chunks_exact(self.size))
             .zip(target.chunks_exact_mut(self.size))
             .zip(pass.saved.as_chunks::<2>().0);
-        for (index, (((input, gradient), target), &[mean, factor])) in rows.enumerate() {
-            for (run, own) in self.runs(index % self.rows) {
-                let scale = scale.map_or(1.0, |scale| scale[own]);
-                for (target, gradient) in target[run.clone()].iter_mut().zip(&gradient[run]) {
-                    *target = gradient * scale;
+        pass.isa.run(InSimd(
+            #[inline(always)]
+            || {
+                for (index, (((input, gradient), target), &[mean, factor])) in rows.enumerate() {
+                    for (run, own) in self.runs(index % self.rows) {
+                        let scale = scale.map_or(1.0, |scale| scale[own]);
+                        for (target, gradient) in target[run.clone()].iter_mut().zip(&gradient[run])
+                        {
+                            *target = gradient * scale;
+                        }
+                    }
+                    let size = self.size as f64;
+                    let average = (sum(target, input, |g, _| f64::from(g)) / size) as f32;
+                    let along = sum(target, input, |g, x| {
+                        f64::from(g) * f64::from((x - mean) * factor)
+                    });
+                    let along = (along / size) as f32;
+                    for (target, input) in target.iter_mut().zip(input) {
+                        *target = factor * (*target - average - (input - mean) * factor * along);
+                    }
                 }
-            }
-            let size = self.size as f64;
-            let average = (sum(target, |_, g| f64::from(g)) / size) as f32;
-            let along = sum(target, |place, g| {
-                f64::from(g) * f64::from((input[place] - mean) * factor)
-            });
-            let along = (along / size) as f32;
-            for (target, input) in target.iter_mut().zip(input) {
-                *target = factor * (*target - average - (input - mean) * factor * along);
-            }
-        }
+            },
+        ));
     }
 
     fn gradients(&self) -> Option<&dyn ParameterGradients> {
@@ -327,36 +343,61 @@ impl ParameterGradients for Normalise {
         gradient.fill(0.0);
         let (scale, shift) =
             gradient.split_at_mut(self.scale.as_ref().map_or(0, ExactSizeIterator::len));
-        for row in examples.start * self.rows..examples.end * self.rows {
-            let whole = row * self.size..(row + 1) * self.size;
-            let (input, gradient) = (&pass.inputs[0][whole.clone()], &pass.output_gradient[whole]);
-            let [mean, factor] = [pass.saved[2 * row], pass.saved[2 * row + 1]];
-            for (run, own) in self.runs(row % self.rows) {
-                let (input, gradient) = (&input[run.clone()], &gradient[run]);
-                if let Some(scale) = scale.get_mut(own) {
-                    let along: f32 = gradient
-                        .iter()
-                        .zip(input)
-                        .map(|(gradient, input)| gradient * (input - mean))
-                        .sum();
-                    *scale += along * factor;
+        pass.isa.run(InSimd(
+            #[inline(always)]
+            || {
+                for row in examples.start * self.rows..examples.end * self.rows {
+                    let whole = row * self.size..(row + 1) * self.size;
+                    let (input, gradient) =
+                        (&pass.inputs[0][whole.clone()], &pass.output_gradient[whole]);
+                    let [mean, factor] = [pass.saved[2 * row], pass.saved[2 * row + 1]];
+                    for (run, own) in self.runs(row % self.rows) {
+                        let (input, gradient) = (&input[run.clone()], &gradient[run]);
+                        if let Some(scale) = scale.get_mut(own) {
+                            let along = sum(gradient, input, |gradient, input| {
+                                f64::from(gradient * (input - mean))
+                            });
+                            *scale += along as f32 * factor;
+                        }
+                        if let Some(shift) = shift.get_mut(own) {
+                            *shift +=
+                                sum(gradient, gradient, |gradient, _| f64::from(gradient)) as f32;
+                        }
+                    }
                 }
-                if let Some(shift) = shift.get_mut(own) {
-                    *shift += gradient.iter().sum::<f32>();
-                }
-            }
-        }
+            },
+        ));
         debug_assert!(pass.output.len() >= examples.end * self.elements());
     }
 }
 
-/// The sum of a function of each element and its place, in double precision.
-fn sum(values: &[f32], of: impl Fn(usize, f32) -> f64) -> f64 {
-    let mut lanes = [0.0; 8];
-    for (place, &value) in values.iter().enumerate() {
-        lanes[place % 8] += of(place, value);
+/// The sum of a function of each element of one row and the same element of another, in double precision, in lanes that the
+/// compiler keeps in vector registers.
+#[inline(always)]
+fn sum(values: &[f32], others: &[f32], of: impl Fn(f32, f32) -> f64) -> f64 {
+    const LANES: usize = 16;
+    let mut lanes = [0.0; LANES];
+    let (values, last) = values.as_chunks::<LANES>();
+    let (others, last_others) = others.as_chunks::<LANES>();
+    for (values, others) in values.iter().zip(others) {
+        for lane in 0..LANES {
+            lanes[lane] += of(values[lane], others[lane]);
+        }
     }
-    lanes.iter().sum()
+    let last = last.iter().zip(last_others);
+    lanes.iter().sum::<f64>() + last.map(|(&value, &other)| of(value, other)).sum::<f64>()
+}
+
+/// Runs a function compiled for the instruction set that is found.
+struct InSimd<F>(F);
+
+impl<F: FnOnce()> WithSimd for InSimd<F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        (self.0)();
+    }
 }
 
 #[derive(Debug)]
