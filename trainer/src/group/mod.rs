@@ -10,6 +10,8 @@ mod layout;
 mod strategy;
 mod worker;
 
+#[cfg(test)]
+pub(crate) use self::engine::Visit;
 pub(crate) use self::engine::{GroupEngine, Packed};
 pub use self::strategy::{EngineChoice, GradientPlan, GradientPlanError, LayerStrategy};
 pub(crate) use self::strategy::{Method, capacity, settle};
