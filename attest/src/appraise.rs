@@ -1,18 +1,19 @@
 //! From evidence to a verdict.
 
-use std::fmt::Display;
-
-use chrono::{DateTime, TimeDelta, Utc};
-use subtle::ConstantTimeEq;
+use chrono::{DateTime, Utc};
 
 use crate::{
+    check::{CheckList, Failure},
+    check_name::CheckName,
     claims::Claims,
+    criteria,
     evidence::Evidence,
-    policy::{Criterion, DebugRule, EvidenceAge, MAX_CLOCK_SKEW, Policy, PolicyError},
+    policy::{Policy, PolicyError},
     report_data::ReportData,
     simulated::SimulatedVerifier,
     tee::Tee,
-    verdict::{CheckList, CheckName, Failure, Refusal, Verdict},
+    tier::assess,
+    verdict::{Refusal, Verdict},
     verifier::Verifier,
 };
 
@@ -20,10 +21,10 @@ use crate::{
 ///
 /// The checks and their order are the same for every kind of TEE: policy, container, kind of TEE,
 /// the report's genuineness (layout, root, certificate, signature, platform, validity), age, report
-/// data, debugging, measurement, signer, product, security version, firmware, privilege level,
-/// host data, chip. Up to the genuineness the first failure ends the appraisal, since what follows would read
-/// forged claims; from there on all are made, so that a refusal lists everything there is to mend.
-/// One failure anywhere refuses.
+/// data, debugging, measurement, signer, product, security version; then what the kind of platform alone states
+/// ([`CheckName::ALL`] lists it), and the security tier. Up to the genuineness the first failure ends the appraisal,
+/// since what follows would read forged claims; from there on all are made, so that a refusal lists everything there is
+/// to mend. One failure anywhere refuses.
 ///
 /// # Errors
 /// [`Refusal`], which names the first check that failed.
@@ -53,13 +54,43 @@ pub fn appraise(
     expected: &ReportData,
     now: DateTime<Utc>,
 ) -> Result<Verdict, Refusal> {
+    decide(policy, evidence, Some(expected), now)
+}
+
+/// The same without expected report data, for evidence in a file of which nobody knows what it was made for: that check
+/// is recorded as not made. A connection must never be trusted by it, since anybody's evidence would do.
+///
+/// # Errors
+/// [`Refusal`], which names the first check that failed.
+pub fn danger_appraise_any_report_data(
+    policy: &Policy,
+    evidence: &Evidence,
+    now: DateTime<Utc>,
+) -> Result<Verdict, Refusal> {
+    decide(policy, evidence, None, now)
+}
+
+fn decide(
+    policy: &Policy,
+    evidence: &Evidence,
+    expected: Option<&ReportData>,
+    now: DateTime<Utc>,
+) -> Result<Verdict, Refusal> {
     let mut checks = CheckList::default();
-    let outcome = examine(policy, evidence, expected, now, &mut checks);
+    let genuine = examine(policy, evidence, now, &mut checks).map(|claims| {
+        let assessment = assess(&claims);
+        criteria::check(policy, &claims, &assessment, expected, now, &mut checks);
+        (claims, assessment)
+    });
     let (checks, first_failure) = checks.into_parts();
-    match (outcome, first_failure) {
-        (Ok(claims), None) => Ok(Verdict::new(claims, checks)),
-        (Ok(_), Some(failure)) | (Err(failure), _) => Err(Refusal::new(failure, checks)),
-    }
+    let (failure, genuine) = match (genuine, first_failure) {
+        (Ok((claims, assessment)), None) => return Ok(Verdict::new(claims, assessment, checks)),
+        (Ok((claims, assessment)), Some(failure)) => {
+            (failure, Some((claims.measurement, assessment)))
+        }
+        (Err(failure), _) => (failure, None),
+    };
+    Err(Refusal::new(evidence.tee(), failure, genuine, checks))
 }
 
 /// What evidence states about itself, with no signature looked at: to show to a person, never to decide by.
@@ -80,10 +111,10 @@ fn verifier(tee: Tee) -> Option<&'static dyn Verifier> {
     }
 }
 
+/// Establishes that the evidence may be looked at and is genuine.
 fn examine(
     policy: &Policy,
     evidence: &Evidence,
-    expected: &ReportData,
     now: DateTime<Utc>,
     checks: &mut CheckList,
 ) -> Result<Claims, Failure> {
@@ -98,7 +129,7 @@ fn examine(
     checks.require(
         CheckName::TeeAllowed,
         policy.tees.contains(&tee),
-        one_of(&policy.tees),
+        criteria::list_words(&policy.tees),
         tee,
     )?;
     let Some(verifier) = verifier(tee) else {
@@ -108,10 +139,7 @@ fn examine(
             tee,
         ));
     };
-    let claims = verifier.verify(policy, evidence, now, checks)?;
-    check_age(policy, &claims, now, checks);
-    check_claims(policy, &claims, expected, checks);
-    Ok(claims)
+    verifier.verify(policy, evidence, now, checks)
 }
 
 fn check_policy(policy: &Policy, checks: &mut CheckList) -> Result<(), Failure> {
@@ -128,167 +156,6 @@ fn check_policy(policy: &Policy, checks: &mut CheckList) -> Result<(), Failure> 
     }
 }
 
-fn check_age(policy: &Policy, claims: &Claims, now: DateTime<Utc>, checks: &mut CheckList) {
-    let expected = |limit: &EvidenceAge| {
-        format!(
-            "at most {limit} old and at most {} s ahead",
-            MAX_CLOCK_SKEW.num_seconds()
-        )
-    };
-    match (policy.maximum_age_seconds.stated(), claims.issued_at) {
-        (None, issued_at) => checks.skip(CheckName::Age, or_not_stated(issued_at)),
-        (Some(limit), None) => checks.record(CheckName::Age, false, expected(limit), NOT_STATED),
-        (Some(limit), Some(issued_at)) => {
-            let age = now.signed_duration_since(issued_at);
-            checks.record(
-                CheckName::Age,
-                age >= -MAX_CLOCK_SKEW && age <= TimeDelta::seconds(limit.0.into()),
-                expected(limit),
-                match age.num_seconds() {
-                    ahead @ ..0 => format!("{} s ahead ({issued_at})", -ahead),
-                    seconds => format!("{seconds} s old ({issued_at})"),
-                },
-            );
-        }
-    }
-}
-
-fn check_claims(policy: &Policy, claims: &Claims, expected: &ReportData, checks: &mut CheckList) {
-    checks.record(
-        CheckName::ReportData,
-        bool::from(claims.report_data.as_bytes().ct_eq(expected.as_bytes())),
-        expected,
-        claims.report_data,
-    );
-    match policy.debug {
-        DebugRule::Forbidden => {
-            checks.record(CheckName::Debug, !claims.debug, "off", on_off(claims.debug))
-        }
-        DebugRule::Allowed => checks.skip(CheckName::Debug, on_off(claims.debug)),
-    }
-    let measurement = Some(&claims.measurement);
-    check_listed(
-        CheckName::Measurement,
-        &policy.measurements,
-        measurement,
-        checks,
-    );
-    check_listed(
-        CheckName::Signer,
-        &policy.signers,
-        claims.signer.as_ref(),
-        checks,
-    );
-    check_one(
-        CheckName::ProductId,
-        &policy.product_id,
-        claims.product_id.as_ref(),
-        checks,
-    );
-    check(
-        CheckName::SecurityVersion,
-        &policy.minimum_svn,
-        claims.svn.as_ref(),
-        |least, got| got >= least,
-        |least| format!("{least} or later"),
-        checks,
-    );
-    check(
-        CheckName::Tcb,
-        &policy.minimum_tcb,
-        claims.tcb.as_ref(),
-        |least, got| got.meets(least),
-        |least| format!("{least} or later in each part"),
-        checks,
-    );
-    check_listed(CheckName::Vmpl, &policy.vmpls, claims.vmpl.as_ref(), checks);
-    check_one(
-        CheckName::HostData,
-        &policy.host_data,
-        claims.host_data.as_ref(),
-        checks,
-    );
-    check_listed(
-        CheckName::ChipId,
-        &policy.chip_ids,
-        claims.chip_id.as_ref(),
-        checks,
-    );
-}
-
-fn check_listed<T: PartialEq + Display>(
-    name: CheckName,
-    criterion: &Criterion<Vec<T>>,
-    claim: Option<&T>,
-    checks: &mut CheckList,
-) {
-    check(
-        name,
-        criterion,
-        claim,
-        |list, got| list.contains(got),
-        |list| one_of(list),
-        checks,
-    );
-}
-
-fn check_one<T: PartialEq + Display>(
-    name: CheckName,
-    criterion: &Criterion<T>,
-    claim: Option<&T>,
-    checks: &mut CheckList,
-) {
-    check(
-        name,
-        criterion,
-        claim,
-        |wanted, got| wanted == got,
-        T::to_string,
-        checks,
-    );
-}
-
-/// A criterion that is stated fails where the TEE makes no such claim.
-fn check<C, T: Display>(
-    name: CheckName,
-    criterion: &Criterion<C>,
-    claim: Option<&T>,
-    holds: impl Fn(&C, &T) -> bool,
-    describe: impl Fn(&C) -> String,
-    checks: &mut CheckList,
-) {
-    match criterion {
-        Criterion::Any => checks.skip(name, or_not_stated(claim)),
-        Criterion::Stated(wanted) => checks.record(
-            name,
-            claim.is_some_and(|got| holds(wanted, got)),
-            describe(wanted),
-            or_not_stated(claim),
-        ),
-    }
-}
-
-/// The entries of a list, as many as help: a list of a thousand chips would hide what came.
-fn one_of<T: Display>(list: &[T]) -> String {
-    const SHOWN: usize = 4;
-    let shown: Vec<String> = list.iter().take(SHOWN).map(T::to_string).collect();
-    let shown = shown.join(" or ");
-    match list.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} or one of {more} more"),
-    }
-}
-
-fn or_not_stated(claim: Option<impl Display>) -> String {
-    claim.map_or_else(|| NOT_STATED.to_owned(), |claim| claim.to_string())
-}
-
-const fn on_off(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
-}
-
-const NOT_STATED: &str = "nothing: reports of this TEE do not state it";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,30 +165,5 @@ mod tests {
         for tee in Tee::ALL {
             assert_eq!(verifier(tee).is_some(), tee.is_built(), "{tee}");
         }
-    }
-
-    #[test]
-    fn a_long_list_is_shown_in_part() {
-        assert_eq!(one_of(&[1, 2]), "1 or 2");
-        assert_eq!(
-            one_of(&[1, 2, 3, 4, 5, 6]),
-            "1 or 2 or 3 or 4 or one of 2 more"
-        );
-    }
-
-    #[test]
-    fn a_demand_that_the_tee_cannot_answer_fails() {
-        let mut checks = CheckList::default();
-        check_one::<u8>(
-            CheckName::HostData,
-            &Criterion::Stated(1),
-            None,
-            &mut checks,
-        );
-        check_one::<u8>(CheckName::ProductId, &Criterion::Any, None, &mut checks);
-        let (checks, failure) = checks.into_parts();
-        assert!(failure.is_some());
-        assert_eq!(checks[0].got, NOT_STATED);
-        assert_eq!(checks[1].result, crate::CheckResult::NotChecked);
     }
 }

@@ -35,4 +35,12 @@ pub enum AttestError {
         #[source]
         source: EvidenceError,
     },
+    /// A simulated machine's launch does not fit its platform.
+    #[error(
+        "the machine's launch is one of {launch}, which its simulated platform does not play: launch it as the platform's file says"
+    )]
+    LaunchOfAnotherKind {
+        /// The kind of the launch.
+        launch: Tee,
+    },
 }

@@ -16,8 +16,8 @@ use serde_json::json;
 
 use self::output::{Failed, Outcome, print};
 use crate::{
-    ChipId, Evidence, Measurement, PlatformConfig, Policy, Refusal, ReportData, SimulatedRoot, Tcb,
-    Tee, Verdict, appraise, danger_read_unverified,
+    Evidence, Measurement, PlatformConfig, Policy, Refusal, ReportData, SimulatedHardware,
+    SimulatedRoot, Tee, Verdict, appraise, danger_read_unverified,
 };
 
 /// Runs the program with the process's arguments.
@@ -109,7 +109,9 @@ enum Simulated {
     /// Make a platform that the root certifies: one file for each machine.
     #[command(after_help = "Examples:
   attest simulated new-platform --root federation --name agent-1 --out agent-1.platform
-  attest simulated new-platform --root federation --name old --out old.platform --tcb bootloader=1,tee=0,snp=3,microcode=9")]
+  attest simulated new-platform --root federation --name td-1 --out td-1.platform --plays tdx
+  attest simulated new-platform --root federation --name old --out old.platform --hardware old-firmware.json
+The hardware and the launch that --json prints name every field that such files may change.")]
     NewPlatform(NewPlatformArgs),
 }
 
@@ -124,12 +126,15 @@ struct NewPlatformArgs {
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The chip's identity, 32 to 64 bytes in hexadecimal [default: random].
-    #[arg(long, value_name = "HEX")]
-    chip_id: Option<ChipId>,
-    /// The firmware's security versions.
-    #[arg(long, default_value = "bootloader=1,tee=1,snp=1,microcode=1")]
-    tcb: Tcb,
+    /// The kind of TEE that it plays: sev-snp or tdx.
+    #[arg(long, default_value = "sev-snp")]
+    plays: Tee,
+    /// A file of changes to the hardware: JSON such as {"sev-snp": {"reported_tcb": {"microcode": 0}}}.
+    #[arg(long, value_name = "FILE")]
+    hardware: Option<PathBuf>,
+    /// A file of changes to how machines are launched: JSON such as {"sev-snp": {"vmpl": 1}}.
+    #[arg(long, value_name = "FILE")]
+    launch: Option<PathBuf>,
     /// Days for which the certificate is valid.
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
@@ -178,25 +183,45 @@ fn new_root(out: &Path) -> Result<Outcome, Failed> {
 
 fn new_platform(args: NewPlatformArgs, now: DateTime<Utc>) -> Result<Outcome, Failed> {
     let root = SimulatedRoot::load(&args.root)?;
-    let mut config = PlatformConfig::new(&args.name, now)?;
-    config.tcb = args.tcb;
-    config.not_after = now + TimeDelta::days(args.days.into());
-    if let Some(chip_id) = args.chip_id {
-        config.chip_id = chip_id;
+    let mut hardware = match args.plays {
+        Tee::SevSnp => SimulatedHardware::random_snp()?,
+        Tee::Tdx => SimulatedHardware::random_tdx()?,
+        Tee::Simulated => {
+            return Err(Failed {
+                code: "usage",
+                message: "a simulated platform plays sev-snp or tdx, got simulated".into(),
+                hint: "name the kind whose fields it should state".into(),
+            });
+        }
+    };
+    if let Some(file) = &args.hardware {
+        hardware = hardware.with_changes(&read_changes(file)?)?;
     }
+    let mut config = PlatformConfig::on(&args.name, hardware, now);
+    if let Some(file) = &args.launch {
+        config.launch = config.launch.with_changes(&read_changes(file)?)?;
+    }
+    config.not_after = now + TimeDelta::days(args.days.into());
     let platform = root.certify(config)?;
     platform.save(&args.out)?;
-    let (chip_id, not_after) = (platform.chip_id(), platform.not_after());
+    let not_after = platform.not_after();
+    let identity = match platform.hardware() {
+        SimulatedHardware::SevSnp(snp) => snp.chip_id.to_string(),
+        SimulatedHardware::Tdx(tdx) => tdx
+            .platform_instance_id
+            .map_or_else(|| "no platform instance id".to_owned(), |id| id.to_string()),
+    };
     let data = json!({
         "name": platform.name(),
-        "chip_id": chip_id,
-        "tcb": platform.tcb(),
+        "identity": identity,
+        "hardware": platform.hardware(),
+        "launch": platform.launch_defaults(),
         "not_after": not_after,
         "simulated_root": root.public_key(),
         "file": args.out,
     });
-    Ok(Outcome::done(chip_id.to_string(), data).with_note(format!(
-        "wrote {}, valid until {not_after}; the printed chip id is for a policy's chip_ids",
+    Ok(Outcome::done(identity, data).with_note(format!(
+        "wrote {}, valid until {not_after}; what is printed is for a policy's chip_ids or platform_instance_ids",
         args.out.display()
     )))
 }
@@ -265,6 +290,14 @@ fn show(file: &Path) -> Result<Outcome, Failed> {
     Ok(Outcome::done(text, data))
 }
 
+fn read_changes(file: &Path) -> Result<String, Failed> {
+    String::from_utf8(read_limited(file, MAX_CHANGES)?).map_err(|error| Failed {
+        code: "malformed-configuration",
+        message: format!("{}: {error}", file.display()),
+        hint: "write the changes as JSON".into(),
+    })
+}
+
 fn read_evidence(file: &Path) -> Result<Evidence, Failed> {
     let bytes = read_limited(file, Evidence::MAX_ENCODED)?;
     Evidence::from_bytes(&bytes).map_err(|error| Failed {
@@ -329,4 +362,6 @@ fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
 
 /// A policy with all lists at their limit and every entry as long as can be takes about 2 MiB.
 const MAX_POLICY: usize = 4 * 1024 * 1024;
+/// Every field of a platform, with all advisories that there are, takes less.
+const MAX_CHANGES: usize = 64 * 1024;
 const USAGE: u8 = 2;

@@ -36,6 +36,13 @@ pub(crate) fn decode_lower_hex(text: &str) -> Option<Vec<u8>> {
     hex::decode(text).ok()
 }
 
+/// Reads a field that may be left out but, where it is there, has a value: `null` is refused.
+pub(crate) fn present<'de, T: serde::Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// Declares a `Copy` newtype over `[u8; N]` with hexadecimal `Display`, `FromStr`, serde and JSON Schema.
 macro_rules! fixed_bytes {
     ($(#[$doc:meta])* $name:ident, $len:literal, $what:literal) => {
@@ -55,6 +62,11 @@ macro_rules! fixed_bytes {
             /// The bytes.
             pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
+            }
+
+            /// Whether every byte is zero, which is how reports spell that there is no such value.
+            pub fn is_zero(&self) -> bool {
+                self.0.iter().all(|byte| *byte == 0)
             }
         }
 
@@ -129,6 +141,7 @@ mod tests {
         let four: Four = "00ff10a0".parse().unwrap();
         assert_eq!(four, Four::new([0, 255, 16, 160]));
         assert_eq!(four.as_bytes().len(), Four::LEN);
+        assert!(!four.is_zero() && Four::new([0; 4]).is_zero());
         assert_eq!(four.to_string(), "00ff10a0");
         assert_eq!(serde_json::to_string(&four).unwrap(), "\"00ff10a0\"");
         for wrong in [

@@ -16,8 +16,11 @@
 
 mod appraise;
 mod attester;
+mod check;
+mod check_name;
 mod claims;
 pub mod cli;
+mod criteria;
 mod evidence;
 mod fixed_bytes;
 mod measurement;
@@ -25,21 +28,36 @@ mod policy;
 mod report_data;
 mod simulated;
 mod tee;
+mod tier;
 mod verdict;
 mod verifier;
 mod wire;
 
-pub use appraise::{appraise, danger_read_unverified};
+pub use appraise::{appraise, danger_appraise_any_report_data, danger_read_unverified};
 pub use attester::{AttestError, Attester};
-pub use claims::{ChipId, Claims, HostData, ProductId, SecurityVersion, SignerDigest, Tcb, Vmpl};
+pub use check::{Check, CheckResult};
+pub use check_name::CheckName;
+pub use claims::{
+    AbiVersion, AdvisoryId, AuthorKeyDigest, ChipId, Claims, FamilyId, Fmspc, HostData, IdKeyDigest,
+    ImageId, MitigationVector, MrConfigId, MrOwner, MrOwnerConfig, MrSeam, MrServiceTd,
+    MrSignerSeam, PlatformClaims, PlatformInstanceId, ProductId, Rtmr, SecurityVersion,
+    SignerDigest, SnpClaims, SnpGuestPolicy, SnpPlatformInfo, SnpProduct, SnpSigningKey, SnpTcb,
+    TcbEvaluationDataNumber, TdAttributes, TdVersion, TdxClaims, TdxTcb, TdxTcbStatus, TeeTcbSvn,
+    Vmpl, Xfam,
+};
 pub use evidence::{Evidence, EvidenceError};
 pub use fixed_bytes::HexError;
 pub use measurement::Measurement;
-pub use policy::{Criterion, DebugRule, EvidenceAge, Policy, PolicyError, SimulatedRootKey};
+pub use policy::{
+    BitRule, CodeRule, Criterion, DebugRule, Demand, EvidenceAge, GuestPolicyCriteria,
+    PlatformInfoCriteria, Policy, PolicyError, SimulatedRootKey, SnpPolicy, SnpTcbFloors, TdxPolicy,
+};
 pub use report_data::ReportData;
 pub use simulated::{
-    LaunchConfig, PlatformConfig, SimulatedError, SimulatedMachine, SimulatedPlatform,
-    SimulatedRoot,
+    LaunchConfig, PlatformConfig, SimulatedError, SimulatedHardware, SimulatedLaunch,
+    SimulatedMachine, SimulatedPlatform, SimulatedRoot, SnpHardware, SnpLaunch, TdxHardware,
+    TdxLaunch,
 };
 pub use tee::Tee;
-pub use verdict::{Check, CheckName, CheckResult, Refusal, Verdict};
+pub use tier::SecurityTier;
+pub use verdict::{Refusal, Verdict};

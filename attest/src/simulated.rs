@@ -5,10 +5,13 @@
 //! ```
 //!
 //! Nothing is protected: whoever holds a platform's file can state any measurement. All else is as
-//! with hardware: a report of fixed layout, a certificate with chip and firmware versions, and the
-//! full appraisal.
+//! with hardware: a platform plays SEV-SNP or TDX with every field of that kind, a certificate vouches for what chip
+//! and firmware would, and the appraisal is the full one. So every policy can be rehearsed, and made to refuse.
 
 mod certificate;
+mod changes;
+mod hardware;
+mod launch;
 mod machine;
 mod platform;
 mod report;
@@ -18,7 +21,9 @@ mod verifier;
 
 pub(crate) use self::verifier::SimulatedVerifier;
 pub use self::{
-    machine::{LaunchConfig, SimulatedMachine},
+    hardware::{SimulatedHardware, SnpHardware, TdxHardware},
+    launch::{LaunchConfig, SimulatedLaunch, SnpLaunch, TdxLaunch},
+    machine::SimulatedMachine,
     platform::{PlatformConfig, SimulatedPlatform},
     root::SimulatedRoot,
     secret_file::SimulatedError,

@@ -6,7 +6,7 @@ use crate::{
     claims::Claims,
     evidence::Evidence,
     policy::Policy,
-    verdict::{CheckList, Failure},
+    check::{CheckList, Failure},
 };
 
 /// Establishes that a report is genuine, and reads it.

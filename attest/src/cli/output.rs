@@ -78,7 +78,7 @@ pub(super) fn table(checks: &[Check]) -> String {
         // Writing to a string does not fail.
         let _ = write!(
             out,
-            "{:<11}  {:<16}  {}",
+            "{:<11}  {:<34}  {}",
             check.result, check.name, check.got
         );
         if check.result != CheckResult::NotChecked && check.expected != check.got {
@@ -123,7 +123,7 @@ fn envelope(outcome: &Outcome) -> Value {
         Outcome::Refused(refusal) => json!({
             "schema_version": SCHEMA_VERSION,
             "status": "refused",
-            "data": { "checks": refusal.checks() },
+            "data": refusal,
             "error": {
                 "code": refusal.code(),
                 "message": refusal.to_string(),
@@ -154,6 +154,10 @@ impl From<SimulatedError> for Failed {
                 ("io", "check the path, its permissions and the space left")
             }
             SimulatedError::Content { .. } => ("malformed-file", "check that it is the right file"),
+            SimulatedError::Configuration { .. } => (
+                "malformed-configuration",
+                "name fields as `attest simulated new-platform --json` prints them",
+            ),
             SimulatedError::Platform { .. } => ("usage", "correct the named value"),
         };
         let message = match std::error::Error::source(&error) {

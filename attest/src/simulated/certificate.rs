@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
+use super::hardware::SimulatedHardware;
 use crate::{
-    claims::{ChipId, Tcb},
     policy::SimulatedRootKey,
     wire::{Reader, WireError, put_prefixed},
 };
@@ -12,8 +12,8 @@ use crate::{
 /// A platform's certificate. Encoding, integers big-endian, times in seconds since 1970:
 ///
 /// ```text
-/// "TRBSIMC" | version 1 (1) | root key (32) | platform key (32) | not before (8) | not after (8)
-///           | TCB (4) | chip id: length (2), 32 to 64 | name: length (2), 1 to 64 | Ed25519 signature (64)
+/// "TRBSIMC" | version 2 (1) | root key (32) | platform key (32) | not before (8) | not after (8)
+///           | name: length (2), 1 to 64 | hardware: length (2), JSON | Ed25519 signature (64)
 /// ```
 ///
 /// The root signs a label and all bytes before the signature.
@@ -23,29 +23,29 @@ pub(crate) struct Certificate {
     pub(crate) platform_key: [u8; 32],
     pub(crate) not_before: DateTime<Utc>,
     pub(crate) not_after: DateTime<Utc>,
-    pub(crate) tcb: Tcb,
-    pub(crate) chip_id: ChipId,
     pub(crate) name: String,
+    pub(crate) hardware: SimulatedHardware,
 }
 
 impl Certificate {
-    /// Fewest bytes of a simulated chip's identity: drawn at random, two never meet.
-    pub(crate) const MIN_CHIP_ID: usize = 32;
     /// Most bytes of a platform's name: it is shown in one line.
     pub(crate) const MAX_NAME: usize = 64;
+    /// Most bytes of the hardware: a TDX platform to which every advisory applies takes half of it.
+    const MAX_HARDWARE: usize = 4096;
 
     /// The encoding, signed by the root.
     pub(crate) fn sign(&self, root: &SigningKey) -> Vec<u8> {
-        let mut out = Vec::with_capacity(320);
+        let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(MAGIC);
         out.push(VERSION);
         out.extend_from_slice(self.root.as_bytes());
         out.extend_from_slice(&self.platform_key);
         out.extend_from_slice(&self.not_before.timestamp().to_be_bytes());
         out.extend_from_slice(&self.not_after.timestamp().to_be_bytes());
-        out.extend_from_slice(&self.tcb.to_array());
-        put_prefixed(&mut out, self.chip_id.as_bytes());
         put_prefixed(&mut out, self.name.as_bytes());
+        // Numbers, texts and lists of them: there is nothing in it that JSON has no form for.
+        let hardware = serde_json::to_vec(&self.hardware).unwrap_or_default();
+        put_prefixed(&mut out, &hardware);
         sign_with_label(root, LABEL, &mut out);
         out
     }
@@ -67,9 +67,8 @@ impl Certificate {
             platform_key: reader.array("the platform's key")?,
             not_before: read_time(&mut reader, "the start of validity")?,
             not_after: read_time(&mut reader, "the end of validity")?,
-            tcb: Tcb::from_array(reader.array("the TCB")?),
-            chip_id: read_chip_id(&mut reader)?,
             name: read_name(&mut reader)?,
+            hardware: read_hardware(&mut reader)?,
         };
         reader.take("the certificate's signature", SIGNATURE)?;
         reader.finish("the certificate")?;
@@ -101,18 +100,16 @@ pub(super) fn verify_with_label(key: &VerifyingKey, label: &[u8], bytes: &[u8]) 
         })
 }
 
-pub(super) fn read_time(
-    reader: &mut Reader<'_>,
-    what: &'static str,
-) -> Result<DateTime<Utc>, WireError> {
+fn read_time(reader: &mut Reader<'_>, what: &'static str) -> Result<DateTime<Utc>, WireError> {
     let seconds = reader.i64(what)?;
     DateTime::from_timestamp(seconds, 0)
         .ok_or_else(|| WireError::value(what, "a time in seconds since 1970", seconds))
 }
 
-pub(super) fn read_chip_id(reader: &mut Reader<'_>) -> Result<ChipId, WireError> {
-    let bytes = reader.prefixed("the chip id", Certificate::MIN_CHIP_ID..=ChipId::MAX)?;
-    ChipId::new(bytes).map_err(|error| WireError::value("the chip id", "a chip id", error))
+fn read_hardware(reader: &mut Reader<'_>) -> Result<SimulatedHardware, WireError> {
+    let bytes = reader.prefixed("the hardware", 1..=Certificate::MAX_HARDWARE)?;
+    serde_json::from_slice(bytes)
+        .map_err(|error| WireError::value("the hardware", "the JSON of a platform", error))
 }
 
 fn read_name(reader: &mut Reader<'_>) -> Result<String, WireError> {
@@ -138,8 +135,8 @@ pub(super) fn is_name(name: &str) -> bool {
 pub(super) const NAME_RULE: &str = "1 to 64 letters, digits or characters of -_.@";
 pub(super) const SIGNATURE: usize = 64;
 const MAGIC: &[u8] = b"TRBSIMC";
-const VERSION: u8 = 1;
-const LABEL: &[u8] = b"tributary simulated platform certificate v1\0";
+const VERSION: u8 = 2;
+const LABEL: &[u8] = b"tributary simulated platform certificate v2\0";
 
 #[cfg(test)]
 mod tests {
@@ -151,7 +148,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(tail in prop::collection::vec(any::<u8>(), 0..400)) {
             let _ = Certificate::parse(&tail);
-            let _ = Certificate::parse(&[b"TRBSIMC\x01", tail.as_slice()].concat());
+            let _ = Certificate::parse(&[b"TRBSIMC\x02", tail.as_slice()].concat());
         }
     }
 

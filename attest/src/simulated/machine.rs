@@ -4,48 +4,14 @@ use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
-use super::{platform::SimulatedPlatform, report::Report};
+use super::{launch::LaunchConfig, platform::SimulatedPlatform, report::Report};
 use crate::{
     attester::{AttestError, Attester},
-    claims::{HostData, ProductId, SecurityVersion, SignerDigest, Vmpl},
     evidence::Evidence,
     measurement::Measurement,
     report_data::ReportData,
     tee::Tee,
 };
-
-/// How a simulated machine is launched; the default is what [`crate::Policy::simulated`] accepts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaunchConfig {
-    /// The privilege level that asks for reports.
-    pub vmpl: Vmpl,
-    /// Whether the host may look in.
-    pub debug: bool,
-    /// What the host states.
-    pub host_data: HostData,
-    /// The layout number that reports carry; other than 1 is for tests of its refusal.
-    pub report_version: u32,
-    /// The program's security version.
-    pub svn: SecurityVersion,
-    /// The program's product.
-    pub product_id: ProductId,
-    /// Who signed the launch.
-    pub signer: SignerDigest,
-}
-
-impl Default for LaunchConfig {
-    fn default() -> Self {
-        Self {
-            vmpl: Vmpl::MOST_PRIVILEGED,
-            debug: false,
-            host_data: HostData::new([0; HostData::LEN]),
-            report_version: Report::LAYOUT,
-            svn: SecurityVersion(0),
-            product_id: ProductId::new([0; ProductId::LEN]),
-            signer: SignerDigest::new([0; SignerDigest::LEN]),
-        }
-    }
-}
 
 /// A program under a simulated platform: it gets its reports signed there.
 #[derive(Clone)]
@@ -93,23 +59,28 @@ impl Attester for SimulatedMachine {
     }
 
     fn attest(&self, report_data: &ReportData) -> Result<Evidence, AttestError> {
+        let hardware = self.platform.hardware();
+        let launch = self
+            .config
+            .launch
+            .as_ref()
+            .unwrap_or_else(|| self.platform.launch_defaults());
+        let platform =
+            launch
+                .claims(hardware, self.measurement)
+                .ok_or(AttestError::LaunchOfAnotherKind {
+                    launch: launch.kind(),
+                })?;
         let report = Report {
-            layout: self.config.report_version,
-            vmpl: self.config.vmpl,
-            debug: self.config.debug,
-            svn: self.config.svn,
             issued_at: (self.clock)(),
-            product_id: self.config.product_id,
             measurement: self.measurement,
-            signer: self.config.signer,
-            host_data: self.config.host_data,
             report_data: *report_data,
-            tcb: self.platform.tcb(),
-            chip_id: self.platform.chip_id().clone(),
+            platform,
         };
         let tee = self.tee();
         let certificate = self.platform.encoded_certificate().to_vec();
-        Evidence::new(tee, report.sign(self.platform.key()), vec![certificate])
+        let report = report.sign(self.config.report_layout, self.platform.key());
+        Evidence::new(tee, report, vec![certificate])
             .map_err(|source| AttestError::Container { tee, source })
     }
 }

@@ -5,27 +5,25 @@ use std::{fmt, path::Path, sync::Arc};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, TimeDelta, Utc};
 use ed25519_dalek::SigningKey;
-use rand_core::{OsRng, TryRngCore};
 use zeroize::Zeroizing;
 
 use super::{
     certificate::Certificate,
+    hardware::SimulatedHardware,
+    launch::SimulatedLaunch,
     secret_file::{SimulatedError, key_from_pem, key_to_pem, read_text, write_new},
 };
-use crate::{
-    claims::{ChipId, Tcb},
-    policy::MAX_CLOCK_SKEW,
-};
+use crate::policy::MAX_CLOCK_SKEW;
 
-/// What a root certifies of a platform.
+/// What a root certifies of a platform, and how machines are launched there.
 #[derive(Debug, Clone)]
 pub struct PlatformConfig {
     /// A name for people, such as the machine's; letters, digits and `-_.@`.
     pub name: String,
-    /// The chip's identity: 32 to 64 bytes.
-    pub chip_id: ChipId,
-    /// The firmware's security versions.
-    pub tcb: Tcb,
+    /// The hardware that it plays.
+    pub hardware: SimulatedHardware,
+    /// How machines are launched where nothing else is said.
+    pub launch: SimulatedLaunch,
     /// From when on the certificate is valid, in whole seconds.
     pub not_before: DateTime<Utc>,
     /// Until when it is valid, in whole seconds.
@@ -33,33 +31,30 @@ pub struct PlatformConfig {
 }
 
 impl PlatformConfig {
-    /// A chip with a random identity, valid for 365 days from `now`, and from a minute earlier for
-    /// machines whose clocks are behind.
+    /// An SEV-SNP platform whose chip has a random identity, valid for 365 days from `now`.
     ///
     /// # Errors
     /// Where the system gives no random bytes.
     pub fn new(name: &str, now: DateTime<Utc>) -> Result<Self, SimulatedError> {
-        let mut chip_id = [0; ChipId::MAX];
-        OsRng
-            .try_fill_bytes(&mut chip_id)
-            .map_err(SimulatedError::Random)?;
-        Ok(Self {
+        Ok(Self::on(name, SimulatedHardware::random_snp()?, now))
+    }
+
+    /// A platform of this hardware, valid for 365 days from `now`, and from a minute earlier for machines whose clocks
+    /// are behind.
+    pub fn on(name: &str, hardware: SimulatedHardware, now: DateTime<Utc>) -> Self {
+        Self {
             name: name.to_owned(),
-            chip_id: ChipId::new(&chip_id).map_err(|error| SimulatedError::Platform {
-                what: "chip id",
-                expected: "32 to 64 bytes",
-                got: error.to_string(),
-            })?,
-            tcb: Tcb::from_array([1; 4]),
+            launch: SimulatedLaunch::on(&hardware),
+            hardware,
             not_before: now - MAX_CLOCK_SKEW,
             not_after: now + TimeDelta::days(365),
-        })
+        }
     }
 }
 
 /// A certified key that signs reports, in the place of a chip: cheap to clone, one for all machines on it.
 ///
-/// Its file holds the private key (PKCS#8 PEM) and the certificate, for its owner only.
+/// Its file holds the private key (PKCS#8 PEM), the certificate and how machines are launched, for its owner only.
 #[derive(Clone)]
 pub struct SimulatedPlatform {
     inner: Arc<Inner>,
@@ -69,15 +64,22 @@ struct Inner {
     key: SigningKey,
     certificate: Certificate,
     encoded: Vec<u8>,
+    launch: SimulatedLaunch,
 }
 
 impl SimulatedPlatform {
-    pub(super) fn new(key: SigningKey, certificate: Certificate, encoded: Vec<u8>) -> Self {
+    pub(super) fn new(
+        key: SigningKey,
+        certificate: Certificate,
+        encoded: Vec<u8>,
+        launch: SimulatedLaunch,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 key,
                 certificate,
                 encoded,
+                launch,
             }),
         }
     }
@@ -87,14 +89,14 @@ impl SimulatedPlatform {
         &self.inner.certificate.name
     }
 
-    /// The chip's identity.
-    pub fn chip_id(&self) -> &ChipId {
-        &self.inner.certificate.chip_id
+    /// The hardware that it plays.
+    pub fn hardware(&self) -> &SimulatedHardware {
+        &self.inner.certificate.hardware
     }
 
-    /// The firmware's security versions.
-    pub fn tcb(&self) -> Tcb {
-        self.inner.certificate.tcb
+    /// How machines are launched where nothing else is said.
+    pub fn launch_defaults(&self) -> &SimulatedLaunch {
+        &self.inner.launch
     }
 
     /// Until when the certificate is valid.
@@ -109,14 +111,12 @@ impl SimulatedPlatform {
     pub fn save(&self, file: &Path) -> Result<(), SimulatedError> {
         let key = key_to_pem(&self.inner.key)?;
         // With room for all of it, since a text that moves leaves the key behind in freed memory.
-        let mut text = Zeroizing::new(String::with_capacity(key.len() + 2048));
+        let mut text = Zeroizing::new(String::with_capacity(key.len() + 16 * 1024));
         text.push_str(&key);
-        text.push_str(BEGIN);
-        for line in STANDARD.encode(&self.inner.encoded).as_bytes().chunks(64) {
-            text.push_str(&String::from_utf8_lossy(line));
-            text.push('\n');
-        }
-        text.push_str(END);
+        push_block(&mut text, CERTIFICATE, &self.inner.encoded);
+        let launch = serde_json::to_vec(&self.inner.launch)
+            .map_err(|error| SimulatedError::Encoding(error.to_string()))?;
+        push_block(&mut text, LAUNCH, &launch);
         write_new(file, &text, 0o600)
     }
 
@@ -125,28 +125,38 @@ impl SimulatedPlatform {
     /// # Errors
     /// [`SimulatedError`] where it cannot be read, or its key and certificate do not belong together.
     pub fn load(file: &Path) -> Result<Self, SimulatedError> {
-        let refuse = |got: String| SimulatedError::Content {
+        let refuse = |got: &str| SimulatedError::Content {
             path: file.to_owned(),
-            expected: "a simulated platform: a private key and its certificate",
-            got,
+            expected: "a simulated platform: a private key, its certificate and a launch",
+            got: got.to_owned(),
         };
         let text = read_text(file)?;
         let (key_text, rest) = text
-            .split_once(BEGIN)
-            .ok_or_else(|| refuse("no certificate".to_owned()))?;
-        let body = rest
-            .strip_suffix(END)
-            .ok_or_else(|| refuse("a certificate without end".to_owned()))?;
+            .split_once(&begin(CERTIFICATE))
+            .ok_or_else(|| refuse("no certificate"))?;
+        let (encoded, rest) = rest
+            .split_once(&end(CERTIFICATE))
+            .ok_or_else(|| refuse("a certificate without end"))?;
+        let launch = rest
+            .strip_prefix(&begin(LAUNCH))
+            .ok_or_else(|| refuse("no launch after the certificate"))?
+            .strip_suffix(&end(LAUNCH))
+            .ok_or_else(|| refuse("a launch without end"))?;
+        let decode = |body: &str| {
+            STANDARD
+                .decode(body.replace('\n', ""))
+                .map_err(|error| refuse(&format!("a part that is no base64: {error}")))
+        };
         let key = key_from_pem(key_text, file)?;
-        let encoded = STANDARD
-            .decode(body.replace('\n', ""))
-            .map_err(|error| refuse(format!("a certificate that is no base64: {error}")))?;
+        let encoded = decode(encoded)?;
         let certificate =
-            Certificate::parse(&encoded).map_err(|error| refuse(error.to_string()))?;
+            Certificate::parse(&encoded).map_err(|error| refuse(&error.to_string()))?;
         if certificate.platform_key != key.verifying_key().to_bytes() {
-            return Err(refuse("a certificate for another key".to_owned()));
+            return Err(refuse("a certificate for another key"));
         }
-        Ok(Self::new(key, certificate, encoded))
+        let launch: SimulatedLaunch = serde_json::from_slice(&decode(launch)?)
+            .map_err(|error| refuse(&format!("a malformed launch: {error}")))?;
+        Ok(Self::new(key, certificate, encoded, launch))
     }
 
     pub(super) fn key(&self) -> &SigningKey {
@@ -164,5 +174,22 @@ impl fmt::Debug for SimulatedPlatform {
     }
 }
 
-const BEGIN: &str = "-----BEGIN TRIBUTARY SIMULATED PLATFORM CERTIFICATE-----\n";
-const END: &str = "-----END TRIBUTARY SIMULATED PLATFORM CERTIFICATE-----\n";
+fn push_block(text: &mut String, label: &str, bytes: &[u8]) {
+    text.push_str(&begin(label));
+    for line in STANDARD.encode(bytes).as_bytes().chunks(64) {
+        text.push_str(&String::from_utf8_lossy(line));
+        text.push('\n');
+    }
+    text.push_str(&end(label));
+}
+
+fn begin(label: &str) -> String {
+    format!("-----BEGIN {label}-----\n")
+}
+
+fn end(label: &str) -> String {
+    format!("-----END {label}-----\n")
+}
+
+const CERTIFICATE: &str = "TRIBUTARY SIMULATED PLATFORM CERTIFICATE";
+const LAUNCH: &str = "TRIBUTARY SIMULATED LAUNCH";

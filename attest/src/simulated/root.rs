@@ -12,7 +12,7 @@ use super::{
     platform::{PlatformConfig, SimulatedPlatform},
     secret_file::{SimulatedError, io_error, key_from_pem, key_to_pem, read_text, write_new},
 };
-use crate::policy::SimulatedRootKey;
+use crate::{measurement::Measurement, policy::SimulatedRootKey};
 
 /// The key pair that certifies a federation's simulated platforms, in the place of a chip maker.
 ///
@@ -62,12 +62,22 @@ impl SimulatedRoot {
             platform_key: key.verifying_key().to_bytes(),
             not_before: config.not_before,
             not_after: config.not_after,
-            tcb: config.tcb,
-            chip_id: config.chip_id,
             name: config.name,
+            hardware: config.hardware,
         };
         let encoded = certificate.sign(&self.key);
-        Ok(SimulatedPlatform::new(key, certificate, encoded))
+        // What is refused on the other side is better refused here.
+        Certificate::parse(&encoded).map_err(|error| SimulatedError::Platform {
+            what: "hardware",
+            expected: "within the limits of a certificate",
+            got: error.to_string(),
+        })?;
+        Ok(SimulatedPlatform::new(
+            key,
+            certificate,
+            encoded,
+            config.launch,
+        ))
     }
 
     /// Writes `root.key` and `root.pub` into the folder, which is made if it is not there.
@@ -130,9 +140,17 @@ fn check_config(config: &PlatformConfig) -> Result<(), SimulatedError> {
     if !is_name(&config.name) {
         return refuse("name", NAME_RULE, format!("{:?}", config.name));
     }
-    let chip_id = config.chip_id.as_bytes().len();
-    if chip_id < Certificate::MIN_CHIP_ID {
-        return refuse("chip id", "32 to 64 bytes", format!("{chip_id} bytes"));
+    config.hardware.check()?;
+    if config
+        .launch
+        .claims(&config.hardware, Measurement::new([0; Measurement::LEN]))
+        .is_none()
+    {
+        return refuse(
+            "launch",
+            "of the kind that the hardware plays",
+            format!("one of {}", config.launch.kind()),
+        );
     }
     if config.not_after <= config.not_before {
         return refuse(

@@ -48,6 +48,14 @@ pub enum SimulatedError {
         /// What it holds.
         got: String,
     },
+    /// A file of changes is not usable.
+    #[error("{what} cannot be changed so: {got}")]
+    Configuration {
+        /// What was to be changed.
+        what: &'static str,
+        /// What is wrong with the change.
+        got: String,
+    },
     /// A platform's description is not usable.
     #[error("a simulated platform's {what} must be {expected}, got {got}")]
     Platform {
@@ -60,7 +68,7 @@ pub enum SimulatedError {
     },
 }
 
-/// The most bytes that a key or platform file may have: real ones take less than 1 KiB.
+/// The most bytes that a key or platform file may have: real ones take about 5 KiB.
 const MAX_FILE: u64 = 16 * 1024;
 
 /// The key as unencrypted PKCS#8 (version 1, which every openssl reads) in PEM: it protects nothing that a

@@ -3,12 +3,15 @@
 use chrono::{DateTime, Utc};
 use ed25519_dalek::VerifyingKey;
 
-use super::{certificate::Certificate, report::Report};
+use serde_json::{Value, json};
+
+use super::{certificate::Certificate, hardware::SimulatedHardware, report::Report};
 use crate::{
     claims::Claims,
     evidence::Evidence,
     policy::Policy,
-    verdict::{CheckList, CheckName, Failure},
+    check::{CheckList, Failure},
+    check_name::CheckName,
     verifier::Verifier,
     wire::WireError,
 };
@@ -112,12 +115,41 @@ fn check_platform(
     certificate: &Certificate,
     checks: &mut CheckList,
 ) -> Result<(), Failure> {
-    checks.require(
-        CheckName::PlatformBinding,
-        report.chip_id == certificate.chip_id && report.tcb == certificate.tcb,
-        format!("chip {} with {}", certificate.chip_id, certificate.tcb),
-        format!("chip {} with {}", report.chip_id, report.tcb),
-    )
+    let stated = SimulatedHardware::of(&report.platform);
+    let same = stated == certificate.hardware;
+    let expected = "the hardware that its certificate names";
+    let got = if same {
+        expected.to_owned()
+    } else {
+        differences(&stated, &certificate.hardware)
+    };
+    checks.require(CheckName::PlatformBinding, same, expected, got)
+}
+
+/// What a report states otherwise than its certificate: all of both would hide it.
+fn differences(stated: &SimulatedHardware, certified: &SimulatedHardware) -> String {
+    let (stated, certified) = (json!(stated), json!(certified));
+    let (Some((kind, stated)), Some((other, certified))) = (only(&stated), only(&certified)) else {
+        return "hardware of no kind".to_owned();
+    };
+    if kind != other {
+        return format!("{kind} where the certificate is for {other}");
+    }
+    let fields: Vec<String> = stated
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, value)| certified.get(name) != Some(value))
+        .map(|(name, value)| {
+            let certified = certified.get(name).unwrap_or(&Value::Null);
+            format!("{name} {value} where the certificate has {certified}")
+        })
+        .collect();
+    fields.join(", ")
+}
+
+fn only(value: &Value) -> Option<(&String, &Value)> {
+    value.as_object()?.iter().next()
 }
 
 fn check_validity(
@@ -141,12 +173,12 @@ mod tests {
     use ed25519_dalek::SigningKey;
 
     use super::{
-        super::certificate::{SIGNATURE, sign_with_label},
+        super::{certificate::SIGNATURE, launch::SimulatedLaunch, report::sign_body},
         *,
     };
     use crate::{
-        ChipId, HostData, Measurement, ProductId, Refusal, ReportData, SecurityVersion,
-        SignerDigest, SimulatedRootKey, Tcb, Tee, Verdict, Vmpl, appraise,
+        ChipId, Measurement, PlatformClaims, Refusal, ReportData, SimulatedRootKey, SnpClaims, Tee,
+        Verdict, appraise,
     };
 
     /// What a forger who knows the formats can put together.
@@ -163,31 +195,24 @@ mod tests {
             let now = DateTime::from_timestamp(1_795_000_000, 0).unwrap();
             let root = SigningKey::from_bytes(&[1; 32]);
             let platform = SigningKey::from_bytes(&[2; 32]);
-            let chip_id = ChipId::new(&[3; 32]).unwrap();
-            let tcb = Tcb::from_array([1; 4]);
+            let hardware = SimulatedHardware::random_snp().unwrap();
+            let measurement = Measurement::of_bytes(b"program");
             Self {
+                report: Report {
+                    issued_at: now,
+                    measurement,
+                    report_data: ReportData::new([4; 64]),
+                    platform: SimulatedLaunch::on(&hardware)
+                        .claims(&hardware, measurement)
+                        .unwrap(),
+                },
                 certificate: Certificate {
                     root: SimulatedRootKey::new(root.verifying_key().to_bytes()),
                     platform_key: platform.verifying_key().to_bytes(),
                     not_before: now - TimeDelta::days(1),
                     not_after: now + TimeDelta::days(1),
-                    tcb,
-                    chip_id: chip_id.clone(),
                     name: "forged".to_owned(),
-                },
-                report: Report {
-                    layout: Report::LAYOUT,
-                    vmpl: Vmpl::MOST_PRIVILEGED,
-                    debug: false,
-                    svn: SecurityVersion(0),
-                    issued_at: now,
-                    product_id: ProductId::new([0; 16]),
-                    measurement: Measurement::of_bytes(b"program"),
-                    signer: SignerDigest::new([0; 48]),
-                    host_data: HostData::new([0; 32]),
-                    report_data: ReportData::new([4; 64]),
-                    tcb,
-                    chip_id,
+                    hardware,
                 },
                 root,
                 platform,
@@ -207,7 +232,14 @@ mod tests {
 
         fn signed(&self) -> Result<Verdict, Refusal> {
             let certificate = self.certificate.sign(&self.root);
-            self.present(self.report.sign(&self.platform), certificate)
+            self.present(self.report.sign(Report::LAYOUT, &self.platform), certificate)
+        }
+
+        fn snp(&mut self) -> &mut SnpClaims {
+            match &mut self.report.platform {
+                PlatformClaims::SevSnp(snp) => snp,
+                PlatformClaims::Tdx(_) => panic!("the forger plays SEV-SNP"),
+            }
         }
     }
 
@@ -254,7 +286,7 @@ mod tests {
         let mut forger = Forger::new();
         forger.certificate.platform_key = [0; 32];
         forger.certificate.platform_key[0] = 1;
-        let mut report = forger.report.sign(&forger.platform);
+        let mut report = forger.report.sign(Report::LAYOUT, &forger.platform);
         let signature = report.len() - SIGNATURE..;
         report[signature].copy_from_slice(&{
             let mut neutral = [0; SIGNATURE];
@@ -269,14 +301,35 @@ mod tests {
     #[test]
     fn a_report_that_states_another_chip_or_firmware_than_the_certificate_is_refused() {
         check(CheckName::PlatformBinding, |f| {
-            f.report.chip_id = ChipId::new(&[8; 32]).unwrap()
+            f.snp().chip_id = ChipId::new([8; 64])
         });
         check(CheckName::PlatformBinding, |f| {
-            f.report.tcb = Tcb::from_array([1, 1, 1, 2])
+            f.snp().reported_tcb.microcode = 2
         });
         check(CheckName::PlatformBinding, |f| {
-            f.certificate.tcb = Tcb::from_array([0, 1, 1, 1])
+            f.snp().signing_key = crate::SnpSigningKey::Vlek
         });
+    }
+
+    #[test]
+    fn a_report_of_another_kind_than_its_certificate_is_refused() {
+        check(CheckName::PlatformBinding, |f| {
+            let tdx = SimulatedHardware::random_tdx().unwrap();
+            f.report.platform = SimulatedLaunch::on(&tdx)
+                .claims(&tdx, f.report.measurement)
+                .unwrap();
+        });
+    }
+
+    #[test]
+    fn a_refusal_names_the_fields_that_differ() {
+        let mut forger = Forger::new();
+        forger.snp().reported_tcb.microcode = 2;
+        let refusal = forger.signed().unwrap_err();
+        assert!(
+            refusal.got().starts_with("reported_tcb {") && !refusal.got().contains("chip_id"),
+            "{refusal}"
+        );
     }
 
     #[test]
@@ -289,17 +342,17 @@ mod tests {
             bytes.extend_from_slice(&signature);
             bytes
         };
-        let report = forger.report.sign(&forger.platform);
+        let report = forger.report.sign(Report::LAYOUT, &forger.platform);
         let certificate = forger.certificate.sign(&forger.root);
         for label in [
             b"".as_slice(),
-            b"tributary simulated platform certificate v1\0",
+            b"tributary simulated platform certificate v2\0",
         ] {
             let unlabelled = resign(report.clone(), &forger.platform, label);
             let refusal = forger.present(unlabelled, certificate.clone()).unwrap_err();
             assert_eq!(refusal.check(), CheckName::ReportSignature);
         }
-        for label in [b"".as_slice(), b"tributary simulated report v1\0"] {
+        for label in [b"".as_slice(), b"tributary simulated report v2\0"] {
             let unlabelled = resign(certificate.clone(), &forger.root, label);
             let refusal = forger.present(report.clone(), unlabelled).unwrap_err();
             assert_eq!(refusal.check(), CheckName::Certificate);
@@ -307,26 +360,35 @@ mod tests {
     }
 
     #[test]
-    fn undefined_flags_and_privilege_levels_are_refused_even_where_signed() {
+    fn a_body_that_is_malformed_is_refused_even_where_signed() {
         let forger = Forger::new();
-        let vmpl_at = 7 + 4;
-        for (at, value) in [
-            (vmpl_at, 4),
-            (vmpl_at + 1, 1),
-            (vmpl_at + 4, 2),
-            (vmpl_at + 4, 0x81),
-        ] {
-            let mut bytes = forger.report.sign(&forger.platform);
-            bytes.truncate(bytes.len() - SIGNATURE);
-            bytes[at] = value;
-            sign_with_label(
-                &forger.platform,
-                b"tributary simulated report v1\0",
-                &mut bytes,
-            );
+        let body = serde_json::to_string(&forger.report).unwrap();
+        let changes: [(&str, &str); 6] = [
+            ("\"vmpl\":0", "\"vmpl\":4"),
+            ("\"vmpl\":0", "\"vmpl\":0,\"vmpl\":0"),
+            ("\"vmpl\":0", "\"vmpl\":0,\"surprise\":0"),
+            ("\"debug_allowed\":false", "\"debug_allowed\":0"),
+            ("\"issued_at\"", "\"issued\""),
+            ("}}}", "}}}x"),
+        ];
+        for (from, to) in changes {
+            let changed = body.replacen(from, to, 1);
+            assert_ne!(changed, body, "{from}");
+            let report = sign_body(changed.as_bytes(), Report::LAYOUT, &forger.platform);
             let certificate = forger.certificate.sign(&forger.root);
-            let refusal = forger.present(bytes, certificate).unwrap_err();
-            assert_eq!(refusal.check(), CheckName::Format, "byte {at} = {value}");
+            let refusal = forger.present(report, certificate).unwrap_err();
+            assert_eq!(refusal.check(), CheckName::Format, "{to}");
         }
+    }
+
+    #[test]
+    fn a_quote_whose_measurement_is_not_its_mrtd_is_refused() {
+        check(CheckName::Format, |f| {
+            let tdx = SimulatedHardware::random_tdx().unwrap();
+            f.report.platform = SimulatedLaunch::on(&tdx)
+                .claims(&tdx, Measurement::of_bytes(b"another program"))
+                .unwrap();
+            f.certificate.hardware = tdx;
+        });
     }
 }
