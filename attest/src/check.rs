@@ -118,12 +118,7 @@ impl CheckList {
     }
 
     /// Records what need not hold, since another check has passed.
-    pub(crate) fn skip_because(
-        &mut self,
-        name: CheckName,
-        why: impl ToString,
-        got: impl ToString,
-    ) {
+    pub(crate) fn skip_because(&mut self, name: CheckName, why: impl ToString, got: impl ToString) {
         self.push(name, CheckResult::NotChecked, why, got);
     }
 

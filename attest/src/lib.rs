@@ -20,6 +20,7 @@ mod check;
 mod check_name;
 mod claims;
 pub mod cli;
+mod constraint;
 mod criteria;
 mod evidence;
 mod fixed_bytes;
@@ -38,19 +39,21 @@ pub use attester::{AttestError, Attester};
 pub use check::{Check, CheckResult};
 pub use check_name::CheckName;
 pub use claims::{
-    AbiVersion, AdvisoryId, AuthorKeyDigest, ChipId, Claims, FamilyId, Fmspc, HostData, IdKeyDigest,
-    ImageId, MitigationVector, MrConfigId, MrOwner, MrOwnerConfig, MrSeam, MrServiceTd,
-    MrSignerSeam, PlatformClaims, PlatformInstanceId, ProductId, Rtmr, SecurityVersion,
-    SignerDigest, SnpClaims, SnpGuestPolicy, SnpPlatformInfo, SnpProduct, SnpSigningKey, SnpTcb,
-    TcbEvaluationDataNumber, TdAttributes, TdVersion, TdxClaims, TdxTcb, TdxTcbStatus, TeeTcbSvn,
-    Vmpl, Xfam,
+    AbiVersion, AdvisoryId, AuthorKeyDigest, ChipId, Claims, FamilyId, Fmspc, HostData,
+    IdKeyDigest, ImageId, MitigationVector, MrConfigId, MrOwner, MrOwnerConfig, MrSeam,
+    MrServiceTd, MrSignerSeam, PlatformClaims, PlatformInstanceId, ProductId, Rtmr,
+    SecurityVersion, SignerDigest, SnpClaims, SnpGuestPolicy, SnpPlatformInfo, SnpProduct,
+    SnpSigningKey, SnpTcb, TcbEvaluationDataNumber, TdAttributes, TdVersion, TdxClaims, TdxTcb,
+    TdxTcbStatus, TeeTcbSvn, Vmpl, Xfam,
 };
+pub use constraint::ConstraintError;
 pub use evidence::{Evidence, EvidenceError};
 pub use fixed_bytes::HexError;
 pub use measurement::Measurement;
 pub use policy::{
     BitRule, CodeRule, Criterion, DebugRule, Demand, EvidenceAge, GuestPolicyCriteria,
-    PlatformInfoCriteria, Policy, PolicyError, SimulatedRootKey, SnpPolicy, SnpTcbFloors, TdxPolicy,
+    PlatformInfoCriteria, Policy, PolicyError, SimulatedRootKey, SnpPolicy, SnpTcbFloors,
+    TdxPolicy,
 };
 pub use report_data::ReportData;
 pub use simulated::{

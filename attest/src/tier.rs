@@ -12,17 +12,7 @@ use crate::{
 
 /// How far genuine evidence can be relied on.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SecurityTier {
@@ -118,8 +108,9 @@ fn assess_snp(snp: &SnpClaims, found: &mut Vec<(SecurityTier, String)>) {
         ("the machine was launched on", snp.launch_tcb),
     ] {
         if !tcb.meets(&committed) {
-            let reason =
-                format!("{what} older firmware ({tcb}) than the platform has committed ({committed})");
+            let reason = format!(
+                "{what} older firmware ({tcb}) than the platform has committed ({committed})"
+            );
             found.push((SecurityTier::Stale, reason));
         }
     }

@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
+    check::{CheckList, Failure},
     claims::Claims,
     evidence::Evidence,
     policy::Policy,
-    check::{CheckList, Failure},
 };
 
 /// Establishes that a report is genuine, and reads it.

@@ -97,6 +97,8 @@ fn verify_accepts_what_the_policy_accepts() {
 
     let json = attest(folder.path(), &format!("{} --json", verify(7))).json();
     assert_eq!(json["status"], "ok");
+    assert_eq!(json["data"]["verdict"], "accepted");
+    assert_eq!(json["data"]["tier"], "INSECURE");
     assert_eq!(json["data"]["tee"], "simulated");
     assert_eq!(
         json["data"]["measurement"],
@@ -130,6 +132,7 @@ fn verify_refuses_with_code_10_and_says_why() {
             .unwrap()
             .contains("connect anew")
     );
+    assert_eq!(json["data"]["verdict"], "refused");
     assert!(json["data"]["checks"].as_array().unwrap().len() > 10);
 }
 
@@ -192,7 +195,7 @@ fn show_says_that_nothing_is_verified() {
     );
     let json = attest(folder.path(), "show @evidence --json").json();
     assert_eq!(json["data"]["verified"], false);
-    assert_eq!(json["data"]["claims"]["vmpl"], 0);
+    assert_eq!(json["data"]["claims"]["platform"]["sev-snp"]["vmpl"], 0);
 }
 
 #[test]
@@ -247,25 +250,54 @@ fn private_keys_are_for_their_owner_only() {
 #[test]
 fn a_platform_is_made_as_asked() {
     let folder = federation();
-    let chip = "0b".repeat(32);
-    let ran = attest(
-        folder.path(),
-        &format!(
-            "simulated new-platform --root @fed --name other --out @other --chip-id {chip} \
-             --tcb bootloader=1,tee=2,snp=3,microcode=4 --days 2 --json"
-        ),
-    );
-    let json = ran.json();
-    assert_eq!(json["data"]["chip_id"], chip);
+    let path = folder.path();
+    let chip = "0b".repeat(64);
+    fs::write(
+        path.join("hardware"),
+        format!(r#"{{"sev-snp": {{"chip_id": "{chip}", "reported_tcb": {{"microcode": 0}}}}}}"#),
+    )
+    .unwrap();
+    fs::write(path.join("launch"), r#"{"sev-snp": {"vmpl": 2}}"#).unwrap();
+    let line = "simulated new-platform --root @fed --name other --out @other --hardware @hardware \
+                --launch @launch --days 2 --json";
+    let json = attest(path, line).json();
+    assert_eq!(json["data"]["identity"], chip);
     assert_eq!(json["data"]["not_after"], "2026-11-20T11:06:40Z");
-    let loaded = SimulatedPlatform::load(&folder.path().join("other")).unwrap();
-    assert_eq!((loaded.name(), loaded.tcb().microcode), ("other", 4));
+    assert_eq!(json["data"]["launch"]["sev-snp"]["vmpl"], 2);
+    let loaded = SimulatedPlatform::load(&path.join("other")).unwrap();
+    assert_eq!(loaded.name(), "other");
+    assert_eq!(
+        serde_json::json!(loaded.hardware()),
+        json["data"]["hardware"]
+    );
+    assert_eq!(
+        serde_json::json!(loaded.launch_defaults()),
+        json["data"]["launch"]
+    );
     assert_eq!(loaded.not_after(), now() + TimeDelta::days(2));
 
-    for wrong in ["--name a/b", "--name ok --chip-id 0011001100110011"] {
+    let tdx = "simulated new-platform --root @fed --name td --out @td --plays tdx --json";
+    let json = attest(path, tdx).json();
+    assert!(
+        json["data"]["hardware"]["tdx"]["tcb"]["status"] == "UpToDate",
+        "{json}"
+    );
+
+    fs::write(path.join("unfit"), r#"{"sev-snp": {"product": "turin"}}"#).unwrap();
+    fs::write(path.join("unknown"), r#"{"sev-snp": {"surprise": 1}}"#).unwrap();
+    for wrong in [
+        "--name a/b",
+        "--name ok --plays simulated",
+        "--name ok --plays tdx --hardware @hardware",
+        "--name ok --plays tdx --launch @launch",
+        "--name ok --hardware @unfit",
+        "--name ok --hardware @unknown",
+        "--name ok --launch @unknown",
+        "--name ok --launch @nothing",
+    ] {
         let line = format!("simulated new-platform --root @fed --out @third {wrong}");
-        assert_eq!(attest(folder.path(), &line).code, 1, "{wrong}");
-        assert!(!folder.path().join("third").exists());
+        assert_eq!(attest(path, &line).code, 1, "{wrong}");
+        assert!(!path.join("third").exists());
     }
 }
 
@@ -284,6 +316,10 @@ fn a_platform_file_with_another_key_or_a_cut_end_is_refused() {
         (root_key.clone(), "no certificate"),
         (
             platform[..platform.len() - 2].to_owned(),
+            "a launch without end",
+        ),
+        (
+            platform.replace("END TRIBUTARY SIMULATED PLATFORM", "END"),
             "a certificate without end",
         ),
         (format!("x{platform}"), ""),

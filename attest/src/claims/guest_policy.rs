@@ -187,7 +187,13 @@ mod tests {
         assert!(read(24).ciphertext_hiding_dram_required);
         assert!(read(25).page_swap_disabled);
         let abi = SnpGuestPolicy::from_bits(0x20000 | 0x0137).unwrap();
-        assert_eq!(abi.minimum_abi, AbiVersion { major: 1, minor: 55 });
+        assert_eq!(
+            abi.minimum_abi,
+            AbiVersion {
+                major: 1,
+                minor: 55
+            }
+        );
     }
 
     #[test]

@@ -143,10 +143,7 @@ mod tests {
 
     #[test]
     fn the_part_that_only_turin_has_counts_there() {
-        let with = |fmc| SnpTcb {
-            fmc,
-            ..tcb([9; 4])
-        };
+        let with = |fmc| SnpTcb { fmc, ..tcb([9; 4]) };
         assert!(with(Some(2)).meets(&with(Some(2))));
         assert!(!with(Some(1)).meets(&with(Some(2))));
         assert!(!with(None).meets(&with(Some(0))));
@@ -169,7 +166,13 @@ mod tests {
         ] {
             assert!(wrong.parse::<SnpTcb>().is_err(), "{wrong}");
         }
-        for right in [tcb([1, 2, 3, 4]), SnpTcb { fmc: Some(7), ..tcb([1; 4]) }] {
+        for right in [
+            tcb([1, 2, 3, 4]),
+            SnpTcb {
+                fmc: Some(7),
+                ..tcb([1; 4])
+            },
+        ] {
             assert_eq!(right.to_string().parse(), Ok(right));
             let json = serde_json::to_value(right).unwrap();
             assert_eq!(json.get("fmc").is_some(), right.fmc.is_some());

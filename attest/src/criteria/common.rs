@@ -3,9 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use subtle::ConstantTimeEq;
 
-use super::compare::{
-    NOT_STATED, check_least, check_listed, check_one, on_off, or_not_stated,
-};
+use super::compare::{NOT_STATED, check_least, check_listed, check_one, on_off, or_not_stated};
 use crate::{
     check::CheckList,
     check_name::CheckName,

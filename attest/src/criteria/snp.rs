@@ -1,6 +1,6 @@
 //! What a policy asks of an SEV-SNP platform.
 
-use super::compare::{check_claim, check_bit, check_least, check_listed, check_one};
+use super::compare::{check_bit, check_claim, check_least, check_listed, check_one};
 use crate::{
     check::CheckList,
     check_name::CheckName,
@@ -144,11 +144,7 @@ fn check_platform_info(policy: &SnpPolicy, claims: &SnpClaims, checks: &mut Chec
         (CheckName::SnpPlatformSmt, rules.smt, info.smt_en),
         (CheckName::SnpPlatformTsme, rules.tsme, info.tsme_en),
         (CheckName::SnpPlatformEcc, rules.ecc, info.ecc_en),
-        (
-            CheckName::SnpPlatformRaplDis,
-            rules.rapl_dis,
-            info.rapl_dis,
-        ),
+        (CheckName::SnpPlatformRaplDis, rules.rapl_dis, info.rapl_dis),
         (
             CheckName::SnpPlatformCiphertextHidingDram,
             rules.ciphertext_hiding_dram,

@@ -33,12 +33,7 @@ pub(super) fn check(policy: &TdxPolicy, claims: &TdxClaims, checks: &mut CheckLi
 }
 
 fn check_code(policy: &TdxPolicy, claims: &TdxClaims, checks: &mut CheckList) {
-    check_listed(
-        CheckName::TdxMrtd,
-        &policy.mrtd,
-        Some(&claims.mrtd),
-        checks,
-    );
+    check_listed(CheckName::TdxMrtd, &policy.mrtd, Some(&claims.mrtd), checks);
     let [rtmr0, rtmr1, rtmr2, rtmr3] = &claims.rtmrs;
     for (name, criterion, rtmr) in [
         (CheckName::TdxRtmr0, &policy.rtmr0, rtmr0),

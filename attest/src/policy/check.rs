@@ -510,7 +510,10 @@ mod tests {
             policy.tees.push(Tee::Simulated);
             policy.check_sections()
         };
-        for (tee, own, other) in [(Tee::SevSnp, "sev_snp", "tdx"), (Tee::Tdx, "tdx", "sev_snp")] {
+        for (tee, own, other) in [
+            (Tee::SevSnp, "sev_snp", "tdx"),
+            (Tee::Tdx, "tdx", "sev_snp"),
+        ] {
             let error = hardware(tee).check_sections().unwrap_err().to_string();
             assert!(
                 error.contains(&format!("a section `{other}` while")),

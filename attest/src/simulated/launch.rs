@@ -90,7 +90,10 @@ impl SimulatedLaunch {
             SimulatedHardware::SevSnp(snp) => Self::SevSnp(SnpLaunch {
                 guest_svn: SecurityVersion(0),
                 guest_policy: SnpGuestPolicy {
-                    minimum_abi: AbiVersion { major: 1, minor: 55 },
+                    minimum_abi: AbiVersion {
+                        major: 1,
+                        minor: 55,
+                    },
                     smt_allowed: true,
                     ..SnpGuestPolicy::default()
                 },

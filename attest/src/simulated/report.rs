@@ -70,11 +70,9 @@ impl Report {
         reader.take("the report's signature", SIGNATURE)?;
         reader.finish("the report")?;
         match &report.platform {
-            PlatformClaims::Tdx(tdx) if tdx.mrtd != report.measurement => Err(WireError::value(
-                "the MRTD",
-                report.measurement,
-                tdx.mrtd,
-            )),
+            PlatformClaims::Tdx(tdx) if tdx.mrtd != report.measurement => {
+                Err(WireError::value("the MRTD", report.measurement, tdx.mrtd))
+            }
             _ => Ok(report),
         }
     }

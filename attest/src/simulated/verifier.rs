@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::{certificate::Certificate, hardware::SimulatedHardware, report::Report};
 use crate::{
+    check::{CheckList, Failure},
+    check_name::CheckName,
     claims::Claims,
     evidence::Evidence,
     policy::Policy,
-    check::{CheckList, Failure},
-    check_name::CheckName,
     verifier::Verifier,
     wire::WireError,
 };
@@ -232,7 +232,10 @@ mod tests {
 
         fn signed(&self) -> Result<Verdict, Refusal> {
             let certificate = self.certificate.sign(&self.root);
-            self.present(self.report.sign(Report::LAYOUT, &self.platform), certificate)
+            self.present(
+                self.report.sign(Report::LAYOUT, &self.platform),
+                certificate,
+            )
         }
 
         fn snp(&mut self) -> &mut SnpClaims {
