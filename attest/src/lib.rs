@@ -19,7 +19,6 @@ mod attester;
 mod check;
 mod check_name;
 mod claims;
-pub mod cli;
 mod constraint;
 mod criteria;
 mod evidence;

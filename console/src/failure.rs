@@ -56,6 +56,14 @@ pub struct Failure {
     blame: Option<Blame>,
     // Boxed: every `Result` of every command carries the room for it.
     details: Option<Box<Value>>,
+    finding: Option<Box<Finding>>,
+}
+
+/// What a command that refuses has found out nonetheless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) data: Value,
+    pub(crate) text: String,
 }
 
 impl Failure {
@@ -67,6 +75,7 @@ impl Failure {
             hint: None,
             blame: None,
             details: None,
+            finding: None,
         }
     }
 
@@ -113,6 +122,29 @@ impl Failure {
     pub fn details(mut self, details: impl Into<Value>) -> Self {
         self.details = Some(Box::new(details.into()));
         self
+    }
+
+    /// Adds a result: a verification that refuses has looked, and what it saw is its result. It goes to stdout as any
+    /// result does, `data` beside the error where JSON is wanted, else `text`.
+    ///
+    /// ```
+    /// use tributary_console::{Console, ErrorCode, Failure};
+    /// let (console, captured) = Console::captured(true);
+    /// let failure = Failure::new(ErrorCode::ATTESTATION_REFUSED, "debugging is on").finding(7, "debug: on");
+    /// console.failure(&failure);
+    /// assert!(captured.stdout().starts_with("{\"schema_version\":1,\"status\":\"refused\",\"data\":7,\"error\":{"));
+    /// ```
+    #[must_use]
+    pub fn finding(mut self, data: impl Into<Value>, text: impl Into<String>) -> Self {
+        self.finding = Some(Box::new(Finding {
+            data: data.into(),
+            text: text.into(),
+        }));
+        self
+    }
+
+    pub(crate) fn found(&self) -> Option<&Finding> {
+        self.finding.as_deref()
     }
 
     /// The stable code.

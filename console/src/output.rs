@@ -127,7 +127,8 @@ impl Console {
     }
 
     /// Tells why a command failed: to people on stderr, or, where JSON is wanted, as
-    /// `{"schema_version":1,"status":"error","error":{"code","message","hint"}}` on stdout.
+    /// `{"schema_version":1,"status":"error","error":{"code","message","hint"}}` on stdout. A failure with a finding
+    /// has the status `refused` and the finding as `data`; people read it on stdout.
     pub fn failure(&self, failure: &Failure) {
         if self.inner.json {
             let error = Reported {
@@ -138,10 +139,15 @@ impl Console {
                 details: failure.detail(),
                 exit: failure.exit().code(),
             };
-            let envelope = Envelope::<()> {
+            let finding = failure.found();
+            let envelope = Envelope {
                 schema_version: SCHEMA_VERSION,
-                status: "error",
-                data: None,
+                status: if finding.is_some() {
+                    "refused"
+                } else {
+                    "error"
+                },
+                data: finding.map(|finding| &finding.data),
                 error: Some(error),
             };
             if let Ok(mut bytes) = serde_json::to_vec(&envelope) {
@@ -150,6 +156,10 @@ impl Console {
                 let _ = self.write_out(&bytes);
             }
             return;
+        }
+        if let Some(finding) = failure.found() {
+            // As above: the failure that follows is told in any case.
+            let _ = self.write_out(printable(&finding.text).as_bytes());
         }
         let mut text = format!(
             "{} {}\n",
@@ -355,6 +365,23 @@ mod tests {
         );
         assert_eq!(value["error"]["exit"], 11);
         assert!(value.get("data").is_none());
+    }
+
+    #[test]
+    fn a_refusal_with_a_finding_is_result_and_failure_in_one() {
+        let failure = refused().finding(serde_json::json!({ "checks": 3 }), "checks\x1b: 3\n");
+        let (console, captured) = Console::captured(true);
+        console.failure(&failure);
+        let value: serde_json::Value = serde_json::from_str(&captured.stdout()).unwrap();
+        assert_eq!(captured.stdout().lines().count(), 1);
+        assert_eq!(value["status"], "refused");
+        assert_eq!(value["data"]["checks"], 3);
+        assert_eq!(value["error"]["code"], "contract-unsigned");
+
+        let (console, captured) = Console::captured(false);
+        console.failure(&failure);
+        assert_eq!(captured.stdout(), "checks\u{fffd}: 3\n");
+        assert!(captured.stderr().starts_with("error: contract 3"));
     }
 
     #[test]

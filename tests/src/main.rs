@@ -47,11 +47,7 @@ fn act(line: &[OsString]) -> Option<ExitCode> {
         "agent" => Some(run_arguments(words, tributary_agent::cli::program)),
         "aggregator" => Some(run_arguments(words, tributary_aggregator::cli::program)),
         "simulations" => Some(tributary_simulations::cli::main(words)),
-        "attest" => {
-            let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
-            let code = tributary_attest::cli::run(words, chrono::Utc::now(), &mut out, &mut err);
-            Some(ExitCode::from(code))
-        }
+        "attest" => Some(run_arguments(words, tributary_attest_program::program)),
         _ => None,
     }
 }

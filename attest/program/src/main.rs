@@ -1,5 +1,5 @@
 //! The program `attest`.
 
 fn main() -> std::process::ExitCode {
-    tributary_attest::cli::main()
+    tributary_console::run(tributary_attest_program::program)
 }

@@ -1,0 +1,70 @@
+//! Which code each error of the library ends with.
+
+use tributary_attest::{CheckName, Refusal, SimulatedError, Tee};
+use tributary_console::{Blame, ErrorCode, Failure};
+
+pub(crate) fn simulated_failure(error: SimulatedError) -> Failure {
+    let (code, blame, hint) = match &error {
+        SimulatedError::Random(_) => (
+            ErrorCode::IO,
+            Blame::Hardware,
+            "check the system's random generator",
+        ),
+        SimulatedError::Exists { .. } => (
+            ErrorCode::FILE_EXISTS,
+            Blame::Configuration,
+            "choose another place: nothing is overwritten",
+        ),
+        SimulatedError::Io { .. } => (
+            ErrorCode::IO,
+            Blame::Hardware,
+            "check the path, its permissions and the space left",
+        ),
+        SimulatedError::Content { .. } => (
+            ErrorCode::KEY_UNREADABLE,
+            Blame::Configuration,
+            "check that it is the right file",
+        ),
+        SimulatedError::Configuration { .. } => (
+            ErrorCode::USAGE,
+            Blame::Configuration,
+            "name fields as `attest simulated new-platform --json` prints them",
+        ),
+        SimulatedError::Platform { .. } => (
+            ErrorCode::USAGE,
+            Blame::Configuration,
+            "correct the named value",
+        ),
+        _ => (
+            ErrorCode::INTERNAL,
+            Blame::Tributary,
+            "report this as a fault of the program",
+        ),
+    };
+    Failure::from_system_cause(&error)
+        .unwrap_or_else(|| Failure::from_error(code, &error))
+        .hint(hint)
+        .blame(blame)
+}
+
+/// A refusal without its checks.
+pub(crate) fn refusal_failure(refusal: &Refusal) -> Failure {
+    Failure::from_error(code_of(refusal), refusal)
+        .hint(refusal.mend())
+        .blame(Blame::Peer)
+        .details(serde_json::json!({
+            "check": refusal.check(),
+            "refusal": refusal.code(),
+        }))
+}
+
+fn code_of(refusal: &Refusal) -> ErrorCode {
+    match refusal.check() {
+        CheckName::Measurement => ErrorCode::MEASUREMENT_REFUSED,
+        CheckName::TeeAllowed if refusal.got().contains(Tee::Simulated.as_str()) => {
+            ErrorCode::SIMULATED_REFUSED
+        }
+        CheckName::ReportData => ErrorCode::EVIDENCE_NOT_BOUND,
+        _ => ErrorCode::ATTESTATION_REFUSED,
+    }
+}
