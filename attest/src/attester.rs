@@ -1,6 +1,7 @@
 //! The side that proves itself.
 
 use crate::{
+    configfs_tsm::TsmError,
     evidence::{Evidence, EvidenceError},
     measurement::Measurement,
     report_data::ReportData,
@@ -43,4 +44,64 @@ pub enum AttestError {
         /// The kind of the launch.
         launch: Tee,
     },
+    /// The kernel's report interface gave no report.
+    #[error("the {tee} machine gave no report")]
+    ConfigfsTsm {
+        /// The kind of TEE.
+        tee: Tee,
+        /// What the interface said.
+        #[source]
+        source: TsmError,
+    },
+    /// The machine's device gave no report.
+    #[error("the {tee} machine gave no report: {reason}")]
+    Unavailable {
+        /// The kind of TEE.
+        tee: Tee,
+        /// What the device said.
+        reason: String,
+    },
+    /// The machine's report is cut, or of another layout.
+    #[error("expected {expected} of the {tee} machine, got {got}")]
+    Report {
+        /// The kind of TEE.
+        tee: Tee,
+        /// What reports look like.
+        expected: &'static str,
+        /// What came.
+        got: String,
+    },
+    /// The machine signed something else than what it was asked to sign.
+    #[error(
+        "expected the {tee} machine's report to hold the data that was given, it holds other data"
+    )]
+    OtherReportData {
+        /// The kind of TEE.
+        tee: Tee,
+    },
+    /// The machine has no TEE, or its interface is closed.
+    #[error("this machine produces no evidence")]
+    NoTee {
+        /// What the kernel's report interface said.
+        #[source]
+        source: TsmError,
+    },
+    /// The machine's TEE is one that this version does not know.
+    #[error("expected the provider sev_guest or tdx_guest, this machine's provider is {name:?}")]
+    UnknownProvider {
+        /// The provider's name.
+        name: String,
+    },
+    /// The machine is another kind of TEE than the one that was asked for.
+    #[error("expected a machine that produces evidence of {asked}, this one produces {}", or_none(*offered))]
+    OtherTee {
+        /// The kind that was asked for.
+        asked: Tee,
+        /// The kind that there is.
+        offered: Option<Tee>,
+    },
+}
+
+fn or_none(offered: Option<Tee>) -> &'static str {
+    offered.map_or("none", Tee::as_str)
 }

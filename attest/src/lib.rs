@@ -19,10 +19,12 @@ mod attester;
 mod check;
 mod check_name;
 mod claims;
+mod configfs_tsm;
 mod constraint;
 mod criteria;
 mod evidence;
 mod fixed_bytes;
+mod hardware;
 mod measurement;
 mod policy;
 mod report_data;
@@ -45,9 +47,11 @@ pub use claims::{
     SnpSigningKey, SnpTcb, TcbEvaluationDataNumber, TdAttributes, TdVersion, TdxClaims, TdxTcb,
     TdxTcbStatus, TeeTcbSvn, Vmpl, Xfam,
 };
+pub use configfs_tsm::TsmError;
 pub use constraint::ConstraintError;
 pub use evidence::{Evidence, EvidenceError};
 pub use fixed_bytes::HexError;
+pub use hardware::{ChoiceError, Machine, SnpAttester, TdxAttester, TeeChoice};
 pub use measurement::Measurement;
 pub use policy::{
     BitRule, CodeRule, Criterion, DebugRule, Demand, EvidenceAge, GuestPolicyCriteria,
