@@ -16,7 +16,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use tokio::sync::Mutex;
-use tributary_attest::{Attester, LaunchConfig, Measurement, Tee};
+use tributary_attest::{Attester, Machine, Measurement, Tee, TeeChoice};
 use tributary_console::{Blame, ByteSize, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{
     ConsumerAccess, Identity, LocalParty, PartyName, Passphrase, SignedAuthorisations,
@@ -36,7 +36,8 @@ use crate::vault::{CacheSize, Owner, Vault};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:
   agent serve --home alice --passphrase-file alice.pass --listen 127.0.0.1:7001
-  agent serve --home bob --passphrase-file bob.pass --dial aggregator.example:7100 --ledger alice=alice.example:7001")]
+  agent serve --home bob --passphrase-file bob.pass --dial aggregator.example:7100 --ledger alice=alice.example:7001
+  agent serve --home eve --passphrase-file eve.pass --listen 0.0.0.0:7001 --tee sev-snp")]
 pub struct ServeArgs {
     /// The agent's folder, made by `agent init`.
     #[arg(long, env = "TRIBUTARY_HOME", value_name = "DIR")]
@@ -66,6 +67,10 @@ pub struct ServeArgs {
         default_value = "64MiB"
     )]
     pub cache: ByteSize,
+    /// What vouches for this program: auto, sev-snp, tdx or simulated. `auto` takes what the machine offers and never the
+    /// simulated TEE [default: simulated in a home made with `init --simulated`, else auto].
+    #[arg(long, env = "TRIBUTARY_TEE", value_name = "TEE")]
+    pub tee: Option<TeeChoice>,
 }
 
 /// Printed once, when the agent can be reached.
@@ -73,7 +78,7 @@ pub struct ServeArgs {
 struct Ready {
     party: PartyName,
     listening: Option<SocketAddr>,
-    measurement: Measurement,
+    measurement: Option<Measurement>,
     tee: Tee,
 }
 
@@ -88,7 +93,8 @@ pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
         .or_fail(ErrorCode::FILE_MISSING, "--passphrase-file")?;
     let identity = home.party().identity(&passphrase).map_err(folder_failure)?;
     let identity = Arc::new(identity);
-    let (attester, measurement) = attester(&home, console)?;
+    let attester = attester(args, &home, console)?;
+    let (tee, measurement) = (attester.tee(), attester.measurement());
     let party = home.party().party().clone();
     let owner = Owner {
         name: party.clone(),
@@ -123,7 +129,7 @@ pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
         party,
         listening,
         measurement,
-        tee: Tee::Simulated,
+        tee,
     };
     console.result(&ready, |out| match ready.listening {
         Some(address) => writeln!(out, "agent {} listens at {address}", ready.party),
@@ -172,32 +178,30 @@ fn bind(
     Endpoint::bind(address, options).map_err(|error| endpoint_failure(&error))
 }
 
-/// What signs this program's evidence. Only the simulated TEE is built; it says so on every screen.
+/// What signs this program's evidence. The simulated TEE says on every screen that it protects nothing.
 fn attester(
+    args: &ServeArgs,
     home: &AgentHome,
     console: &Console,
-) -> Result<(Arc<dyn Attester>, Measurement), Failure> {
+) -> Result<Arc<dyn Attester>, Failure> {
     let platform = home
         .party()
         .platform()
-        .or_fail(ErrorCode::KEY_UNREADABLE, "the platform")?
-        .ok_or_else(|| {
-            Failure::new(
-                ErrorCode::ATTESTATION_MISSING,
-                "expected something that attests this program; this home has no simulated platform, and SEV-SNP and TDX are not built yet",
-            )
-            .blame(Blame::Hardware)
-            .hint("make the home with `agent init --simulated ROOT`")
+        .or_fail(ErrorCode::KEY_UNREADABLE, "the platform")?;
+    let choice = args
+        .tee
+        .unwrap_or_else(|| TeeChoice::of_home(platform.as_ref()));
+    let attester = choice
+        .attester(&Machine::local(), platform.as_ref())
+        .map_err(|error| {
+            Failure::from_error(ErrorCode::ATTESTATION_MISSING, &error)
+                .hint(error.hint())
+                .blame(Blame::Hardware)
         })?;
-    let measurement =
-        Measurement::of_current_exe().or_fail(ErrorCode::IO, "measuring this program")?;
-    if let Some(warning) = Tee::Simulated.warning() {
+    if let Some(warning) = attester.tee().warning() {
         console.warn(warning);
     }
-    Ok((
-        Arc::new(platform.launch(measurement, LaunchConfig::default())),
-        measurement,
-    ))
+    Ok(attester)
 }
 
 fn parse_ledger(text: &str) -> Result<(PartyName, String), String> {

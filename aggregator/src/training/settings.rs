@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tributary_attest::TeeChoice;
 use tributary_protocol::{PartyName, RunNumber, SequenceNumber};
 
 /// Trains under a contract.
@@ -16,7 +17,7 @@ use tributary_protocol::{PartyName, RunNumber, SequenceNumber};
 #[command(after_help = "Examples:
   aggregator train --home tdc --passphrase-file tdc.pass --contract 1 \\
       --agent alice=127.0.0.1:7001 --agent bob=127.0.0.1:7002
-  aggregator train --home tdc --passphrase-file tdc.pass --contract 1 --resume --listen 0.0.0.0:7100")]
+  aggregator train --home tdc --passphrase-file tdc.pass --contract 1 --resume --listen 0.0.0.0:7100 --tee sev-snp")]
 pub struct TrainArgs {
     /// The consumer's folder, made by `aggregator init`.
     #[arg(long, env = "TRIBUTARY_HOME", value_name = "DIR")]
@@ -72,6 +73,10 @@ pub struct TrainArgs {
     /// IDX labels of the validation set.
     #[arg(long, value_name = "FILE", requires = "validation_images")]
     pub validation_labels: Option<PathBuf>,
+    /// What vouches for this program: auto, sev-snp, tdx or simulated. `auto` takes what the machine offers and never the
+    /// simulated TEE [default: simulated in a home made with `init --simulated`, else auto].
+    #[arg(long, env = "TRIBUTARY_TEE", value_name = "TEE")]
+    pub tee: Option<TeeChoice>,
 }
 
 impl TrainArgs {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tributary_attest::{Attester, LaunchConfig, Measurement, Tee};
+use tributary_attest::{Attester, Machine, TeeChoice};
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{
     Authorisation, Contract, Digest, Envelope, Identity, NoiseStatic, Passphrase,
@@ -48,7 +48,7 @@ impl Setup {
         let authorisation =
             read_authorisation(args.authorisation.as_deref(), contract, &identity, now)?;
         let onnx = read_model(&home, contract)?;
-        let attester = attester(&home, console)?;
+        let attester = attester(args, &home, console)?;
         Ok(Self {
             identity: Arc::new(identity),
             attester,
@@ -153,25 +153,28 @@ fn read_model(home: &ConsumerHome, contract: &Contract) -> Result<Vec<u8>, Failu
     Ok(onnx)
 }
 
-/// What signs this program's evidence. Only the simulated TEE is built; it says so on every screen.
-fn attester(home: &ConsumerHome, console: &Console) -> Result<Arc<dyn Attester>, Failure> {
+/// What signs this program's evidence. The simulated TEE says on every screen that it protects nothing.
+fn attester(
+    args: &TrainArgs,
+    home: &ConsumerHome,
+    console: &Console,
+) -> Result<Arc<dyn Attester>, Failure> {
     let platform = home
         .party()
         .platform()
-        .or_fail(ErrorCode::KEY_UNREADABLE, "the platform")?
-        .ok_or_else(|| {
-            Failure::new(
-                ErrorCode::ATTESTATION_MISSING,
-                "expected something that attests this program; this home has no simulated platform, and SEV-SNP and TDX are not built yet",
-            )
-            .hint("make the home with `aggregator init --simulated ROOT`")
+        .or_fail(ErrorCode::KEY_UNREADABLE, "the platform")?;
+    let choice = args
+        .tee
+        .unwrap_or_else(|| TeeChoice::of_home(platform.as_ref()));
+    let attester = choice
+        .attester(&Machine::local(), platform.as_ref())
+        .map_err(|error| {
+            Failure::from_error(ErrorCode::ATTESTATION_MISSING, &error)
+                .hint(error.hint())
+                .blame(Blame::Hardware)
         })?;
-    let measurement =
-        Measurement::of_current_exe().or_fail(ErrorCode::IO, "measuring this program")?;
-    if let Some(warning) = Tee::Simulated.warning() {
+    if let Some(warning) = attester.tee().warning() {
         console.warn(warning);
     }
-    Ok(Arc::new(
-        platform.launch(measurement, LaunchConfig::default()),
-    ))
+    Ok(attester)
 }

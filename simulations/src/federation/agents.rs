@@ -42,7 +42,7 @@ impl<'a> Agents<'a> {
         let mut running: Vec<RunningAgent> = Vec::new();
         for number in 1..=count {
             let name = provider(number);
-            let mut serve = as_owned(&["serve"]);
+            let mut serve = as_owned(&["serve", "--tee", "simulated"]);
             serve.extend(keys(folder, &name));
             if let Some(keeper) = running.first() {
                 // The first agent keeps the ledger, and the others ask it.

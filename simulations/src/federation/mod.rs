@@ -268,7 +268,13 @@ async fn train(
     data: &Data,
     console: &Console,
 ) -> Result<Value, Failure> {
-    let mut train = as_owned(&["train", "--contract", &number.to_string()]);
+    let mut train = as_owned(&[
+        "train",
+        "--contract",
+        &number.to_string(),
+        "--tee",
+        "simulated",
+    ]);
     for (name, address) in agents.addresses() {
         train.extend(["--agent".to_owned(), format!("{name}={address}")]);
     }

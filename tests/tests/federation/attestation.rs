@@ -143,3 +143,26 @@ fn a_home_without_a_platform_cannot_attest() {
         .run()
         .refused(10, "attestation-missing", &["--simulated"]);
 }
+
+#[test]
+fn a_rehearsals_home_on_a_machine_without_a_tee_attests_by_name_only() {
+    if tributary_attest::Machine::local().attester(None).is_ok() {
+        println!("skipped: this machine has a TEE");
+        return;
+    }
+    let federation = federation();
+    for tee in ["auto", "sev-snp", "tdx"] {
+        federation
+            .serve(PROVIDERS[0])
+            .words(&["--listen", &federation.any_port(), "--tee", tee])
+            .run()
+            .refused(10, "attestation-missing", &["attest doctor"]);
+    }
+    federation
+        .unlocked(
+            CONSUMER,
+            &["aggregator", "train", "--contract", "1", "--tee", "auto"],
+        )
+        .run()
+        .refused(10, "attestation-missing", &["attest doctor"]);
+}
