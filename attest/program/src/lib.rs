@@ -7,8 +7,10 @@
 //! call it in their own process.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod doctor;
 mod failures;
 mod files;
+mod input;
 mod measure;
 mod show;
 mod simulated;
@@ -59,6 +61,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Print what evidence states about itself, unverified.
     Show(show::ShowArgs),
+    /// Say what evidence this machine produces, and what it lacks.
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Runs one command.
@@ -88,5 +92,6 @@ pub fn program_at(line: AttestLine, console: &Console, now: DateTime<Utc>) -> Re
         Command::Measure(command) => measure::run(command, console),
         Command::Verify(args) => verify::run(&args, console, now),
         Command::Show(args) => show::run(&args, console),
+        Command::Doctor(args) => doctor::run(&args, console),
     }
 }
