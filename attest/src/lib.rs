@@ -8,8 +8,8 @@
 //!                                             Policy, ReportData, time --^
 //! ```
 //!
-//! What is here: the container for evidence, the policy, the appraisal with every check it made, and the
-//! simulated TEE with its root and platforms. What is not: this crate opens no socket, fetches no
+//! What is here: the container for evidence, the policy, the appraisal with every check it made, the
+//! simulated TEE with its root and platforms, and the measurements that a machine is predicted to have. What is not: this crate opens no socket, fetches no
 //! collateral, reads no clock in the appraisal, and knows neither contracts nor channels.
 //! Verifiers for SEV-SNP and TDX are not built yet: their evidence, and a policy that names them, is refused.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -25,6 +25,7 @@ mod criteria;
 mod evidence;
 mod fixed_bytes;
 mod hardware;
+mod measure;
 mod measurement;
 mod policy;
 mod report_data;
@@ -52,6 +53,12 @@ pub use constraint::ConstraintError;
 pub use evidence::{Evidence, EvidenceError};
 pub use fixed_bytes::HexError;
 pub use hardware::{ChoiceError, Machine, SnpAttester, TdxAttester, TeeChoice};
+pub use measure::{
+    CommandLineError, CpuSignature, DirectBoot, DirectBootError, Event, EventLog, EventLogError,
+    EventType, FileDigest, FirmwareGeneration, GuestFeatures, Guid, GuidedTableError, KernelHashes,
+    KernelImageError, PageOrder, Register, RegisterValues, SnpFirmware, SnpFirmwareError, SnpGuest,
+    SnpGuestError, TdxFirmware, TdxFirmwareError, Truncated, VcpuType, authenticode_sha384,
+};
 pub use measurement::Measurement;
 pub use policy::{
     BitRule, CodeRule, Criterion, DebugRule, Demand, EvidenceAge, GuestPolicyCriteria,

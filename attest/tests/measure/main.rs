@@ -1,0 +1,10 @@
+//! Predicted measurements over images that the tests build, against other implementations and published values.
+#![allow(clippy::unwrap_used)]
+
+mod event_logs;
+mod images;
+mod kernels;
+mod published_log;
+mod snp;
+mod snp_known_answers;
+mod tdx;
