@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod event_logs;
+mod fuzz_seeds;
 mod images;
 mod kernels;
 mod published_log;
