@@ -62,8 +62,8 @@ pub use measure::{
 pub use measurement::Measurement;
 pub use policy::{
     BitRule, CodeRule, Criterion, DebugRule, Demand, EvidenceAge, GuestPolicyCriteria,
-    PlatformInfoCriteria, Policy, PolicyError, SimulatedRootKey, SnpPolicy, SnpTcbFloors,
-    TdxPolicy,
+    PlatformInfoCriteria, Policy, PolicyError, ReferenceError, ReferenceValues, SimulatedRootKey,
+    SnpPolicy, SnpTcbFloors, TdxPolicy, TdxReference,
 };
 pub use report_data::ReportData;
 pub use simulated::{

@@ -12,6 +12,7 @@ mod failures;
 mod files;
 mod input;
 mod measure;
+mod policy;
 mod show;
 mod simulated;
 mod table;
@@ -31,6 +32,7 @@ use tributary_console::{CommandLine, Console, Failure, GlobalArgs};
   attest simulated new-root --out federation
   attest simulated new-platform --root federation --name agent-1 --out agent-1.platform
   attest measure simulated /usr/bin/agent
+  attest policy new --from measurement.json --out policy.json
   attest verify --evidence peer.evidence --policy policy.json --report-data 07…07
   attest show peer.evidence
 
@@ -57,6 +59,9 @@ enum Command {
     /// Print the measurement of a program or an image: the reference value that a policy names.
     #[command(subcommand)]
     Measure(measure::MeasureCommand),
+    /// Write policies from measurements.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Appraise evidence against a policy, offline, and print every check.
     Verify(verify::VerifyArgs),
     /// Print what evidence states about itself, unverified.
@@ -90,6 +95,7 @@ pub fn program_at(line: AttestLine, console: &Console, now: DateTime<Utc>) -> Re
     match line.command {
         Command::Simulated(command) => simulated::run(command, console, now),
         Command::Measure(command) => measure::run(command, console),
+        Command::Policy(command) => policy::run(command, console),
         Command::Verify(args) => verify::run(&args, console, now),
         Command::Show(args) => show::run(&args, console),
         Command::Doctor(args) => doctor::run(&args, console),

@@ -3,6 +3,7 @@
 mod check;
 mod criterion;
 mod describe;
+mod reference;
 mod root;
 mod snp;
 mod tdx;
@@ -15,6 +16,7 @@ pub use self::{
     check::PolicyError,
     criterion::{BitRule, CodeRule, Criterion, DebugRule, EvidenceAge},
     describe::Demand,
+    reference::{ReferenceError, ReferenceValues, TdxReference},
     root::SimulatedRootKey,
     snp::{GuestPolicyCriteria, PlatformInfoCriteria, SnpPolicy, SnpTcbFloors},
     tdx::TdxPolicy,
