@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cli;
+mod collateral;
 mod contracts;
 mod failures;
 mod home;

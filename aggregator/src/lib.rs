@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cli;
+mod collateral;
 mod drafting;
 mod evaluation;
 mod failures;

@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use tributary_attest::Collateral;
 use tributary_protocol::ledger::{Event, LedgerReceipt, Proven};
 use tributary_protocol::{
     Contract, Digest, Envelope, PartyName, Receipt, ReceiptError, SignedContract,
@@ -62,6 +63,7 @@ pub fn check_receipt(
     envelope: &Envelope,
     signed: &SignedContract,
     further: &[LedgerReceipt],
+    collateral: &Collateral,
     now: DateTime<Utc>,
 ) -> Result<CheckedReceipt, ReceiptRefusal> {
     let contract = signed.contract();
@@ -69,7 +71,7 @@ pub fn check_receipt(
     if !missing.is_empty() {
         return Err(ReceiptRefusal::Unsigned(missing));
     }
-    let receipt = Receipt::verify(envelope, contract, now)?;
+    let receipt = Receipt::verify(envelope, contract, collateral, now)?;
     let proofs = proofs(&receipt, contract, further)?;
     let registration = proofs
         .iter()

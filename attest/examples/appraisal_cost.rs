@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use chrono::Utc;
 use tributary_attest::{
-    Attester, Evidence, LaunchConfig, Measurement, PlatformConfig, Policy, ReportData,
+    Attester, Collateral, Evidence, LaunchConfig, Measurement, PlatformConfig, Policy, ReportData,
     SimulatedRoot, appraise,
 };
 
@@ -19,10 +19,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let report_data = ReportData::new([7; 64]);
     let encoded = machine.attest(&report_data)?.to_bytes();
 
+    let collateral = Collateral::empty();
     let attest = median(|| machine.attest(&report_data).is_ok());
     let verify = median(|| {
-        Evidence::from_bytes(&encoded)
-            .is_ok_and(|evidence| appraise(&policy, &evidence, &report_data, now).is_ok())
+        Evidence::from_bytes(&encoded).is_ok_and(|evidence| {
+            appraise(&policy, &evidence, &report_data, &collateral, now).is_ok()
+        })
     });
     let bytes = encoded.len();
     println!(

@@ -6,11 +6,14 @@ use crate::{
     check::{CheckList, Failure},
     check_name::CheckName,
     claims::Claims,
+    collateral::Collateral,
     criteria,
     evidence::Evidence,
     policy::{Policy, PolicyError},
     report_data::ReportData,
     simulated::SimulatedVerifier,
+    snp::SnpVerifier,
+    tdx::TdxVerifier,
     tee::Tee,
     tier::assess,
     verdict::{Refusal, Verdict},
@@ -19,8 +22,10 @@ use crate::{
 
 /// Decides whether evidence shows what the policy demands, for this report data and at this time.
 ///
+/// Endorsements that come with the evidence are looked at first, then the collateral; no file is opened.
+///
 /// The checks and their order are the same for every kind of TEE: policy, container, kind of TEE,
-/// the report's genuineness (layout, root, certificate, signature, platform, validity), age, report
+/// the report's genuineness (layout, root, certificate, signature, platform, validity, revocation), age, report
 /// data, debugging, measurement, signer, product, security version; then what the kind of platform alone states
 /// ([`CheckName::ALL`] lists it), and the security tier. Up to the genuineness the first failure ends the appraisal,
 /// since what follows would read forged claims; from there on all are made, so that a refusal lists everything there is
@@ -41,9 +46,11 @@ use crate::{
 /// let expected = ReportData::new([7; 64]);
 /// let evidence = machine.attest(&expected)?;
 /// let policy = Policy::simulated(root.public_key(), [measurement]);
-/// assert_eq!(appraise(&policy, &evidence, &expected, now)?.measurement, measurement);
+/// let collateral = Collateral::empty();
+/// assert_eq!(appraise(&policy, &evidence, &expected, &collateral, now)?.measurement, measurement);
 ///
-/// let refusal = appraise(&policy, &evidence, &ReportData::new([8; 64]), now).unwrap_err();
+/// let other = ReportData::new([8; 64]);
+/// let refusal = appraise(&policy, &evidence, &other, &collateral, now).unwrap_err();
 /// assert_eq!(refusal.code(), "attestation-report-data");
 /// # Ok(())
 /// # }
@@ -52,9 +59,10 @@ pub fn appraise(
     policy: &Policy,
     evidence: &Evidence,
     expected: &ReportData,
+    collateral: &Collateral,
     now: DateTime<Utc>,
 ) -> Result<Verdict, Refusal> {
-    decide(policy, evidence, Some(expected), now)
+    decide(policy, evidence, Some(expected), collateral, now)
 }
 
 /// The same without expected report data, for evidence in a file of which nobody knows what it was made for: that check
@@ -65,19 +73,21 @@ pub fn appraise(
 pub fn danger_appraise_any_report_data(
     policy: &Policy,
     evidence: &Evidence,
+    collateral: &Collateral,
     now: DateTime<Utc>,
 ) -> Result<Verdict, Refusal> {
-    decide(policy, evidence, None, now)
+    decide(policy, evidence, None, collateral, now)
 }
 
 fn decide(
     policy: &Policy,
     evidence: &Evidence,
     expected: Option<&ReportData>,
+    collateral: &Collateral,
     now: DateTime<Utc>,
 ) -> Result<Verdict, Refusal> {
     let mut checks = CheckList::default();
-    let genuine = examine(policy, evidence, now, &mut checks).map(|claims| {
+    let genuine = examine(policy, evidence, collateral, now, &mut checks).map(|claims| {
         let assessment = assess(&claims);
         criteria::check(policy, &claims, &assessment, expected, now, &mut checks);
         (claims, assessment)
@@ -107,7 +117,8 @@ pub fn danger_read_unverified(evidence: &Evidence) -> Result<Claims, String> {
 fn verifier(tee: Tee) -> Option<&'static dyn Verifier> {
     match tee {
         Tee::Simulated => Some(&SimulatedVerifier),
-        Tee::SevSnp | Tee::Tdx => None,
+        Tee::SevSnp => Some(&SnpVerifier),
+        Tee::Tdx => Some(&TdxVerifier),
     }
 }
 
@@ -115,6 +126,7 @@ fn verifier(tee: Tee) -> Option<&'static dyn Verifier> {
 fn examine(
     policy: &Policy,
     evidence: &Evidence,
+    collateral: &Collateral,
     now: DateTime<Utc>,
     checks: &mut CheckList,
 ) -> Result<Claims, Failure> {
@@ -139,7 +151,7 @@ fn examine(
             tee,
         ));
     };
-    verifier.verify(policy, evidence, now, checks)
+    verifier.verify(policy, evidence, collateral, now, checks)
 }
 
 fn check_policy(policy: &Policy, checks: &mut CheckList) -> Result<(), Failure> {

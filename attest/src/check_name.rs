@@ -52,9 +52,9 @@ check_names! {
     ReportVersion = "report-version", "run both parties at versions that share a report layout";
     /// The report and its endorsements are well formed.
     Format = "format", "have the peer make new evidence; if it stays, the peer or the network alters it";
-    /// A root that the policy names is stated as the issuer.
+    /// The root is one that the policy names, or the vendor's.
     Root = "root", "have the peer's platform certified by a root that the contract names, or agree on a contract that names this root";
-    /// The root signed the platform's certificate.
+    /// The platform is certified under the root.
     Certificate = "certificate", "have the platform certified anew by its root; if it stays, the certificate is forged or altered";
     /// The certified platform signed the report.
     ReportSignature = "report-signature", "have the peer make new evidence; if it stays, the report is forged or altered";
@@ -62,6 +62,8 @@ check_names! {
     PlatformBinding = "platform-binding", "send the certificate that belongs to the platform in its present firmware";
     /// The platform's certificate is valid now and was when the report was made.
     Validity = "validity", "renew the platform's certificate, or set the clock";
+    /// No list of the vendor's takes a certificate back, and a list that is at hand is current.
+    Revocation = "revocation", "run the peer on a platform whose certificates are not revoked, or fetch the revocation list anew";
     /// The evidence is fresh.
     Age = "age", "have the peer make new evidence, or set the clocks of both machines";
     /// The evidence was made for this purpose and connection.

@@ -5,13 +5,13 @@
 //!
 //! ```text
 //! ReportData --Attester::attest--> Evidence --bytes--> Evidence --appraise--> Verdict or Refusal
-//!                                             Policy, ReportData, time --^
+//!                                 Policy, ReportData, Collateral, time --^
 //! ```
 //!
-//! What is here: the container for evidence, the policy, the appraisal with every check it made, the
-//! simulated TEE with its root and platforms, and the measurements that a machine is predicted to have. What is not: this crate opens no socket, fetches no
-//! collateral, reads no clock in the appraisal, and knows neither contracts nor channels.
-//! Verifiers for SEV-SNP and TDX are not built yet: their evidence, and a policy that names them, is refused.
+//! What is here: the container for evidence, the policy, the appraisal with every check it made, the verifiers of
+//! SEV-SNP and TDX with the collateral that they read from a folder, what makes a machine produce evidence, the
+//! simulated TEE with its root and platforms, and the measurements that a machine is predicted to have. What is not: this crate opens no socket, fetches no collateral, opens no file and reads no clock in the
+//! appraisal, and knows neither contracts nor channels.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod appraise;
@@ -19,6 +19,7 @@ mod attester;
 mod check;
 mod check_name;
 mod claims;
+mod collateral;
 mod configfs_tsm;
 mod constraint;
 mod criteria;
@@ -30,6 +31,8 @@ mod measurement;
 mod policy;
 mod report_data;
 mod simulated;
+mod snp;
+mod tdx;
 mod tee;
 mod tier;
 mod verdict;
@@ -48,6 +51,7 @@ pub use claims::{
     SnpSigningKey, SnpTcb, TcbEvaluationDataNumber, TdAttributes, TdVersion, TdxClaims, TdxTcb,
     TdxTcbStatus, TeeTcbSvn, Vmpl, Xfam,
 };
+pub use collateral::{Collateral, CollateralError};
 pub use configfs_tsm::TsmError;
 pub use constraint::ConstraintError;
 pub use evidence::{Evidence, EvidenceError};
@@ -71,6 +75,10 @@ pub use simulated::{
     SimulatedMachine, SimulatedPlatform, SimulatedRoot, SnpHardware, SnpLaunch, TdxHardware,
     TdxLaunch,
 };
+pub use snp::{
+    CertificateKind, CertificateTable, RawTcb, SnpCertificateError, SnpReport, Vek, VekKind,
+};
+pub use tdx::{TdBody, TdxCollateral, TdxCollateralError, TdxQuote};
 pub use tee::Tee;
 pub use tier::SecurityTier;
 pub use verdict::{Refusal, Verdict};

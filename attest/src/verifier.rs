@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     check::{CheckList, Failure},
     claims::Claims,
+    collateral::Collateral,
     evidence::Evidence,
     policy::Policy,
 };
@@ -12,18 +13,19 @@ use crate::{
 /// Establishes that a report is genuine, and reads it.
 ///
 /// An implementation makes and records the checks from [`CheckName::ReportVersion`] to
-/// [`CheckName::Validity`], over the raw bytes, and stops at the first that fails: what follows would
+/// [`CheckName::Revocation`], over the raw bytes, and stops at the first that fails: what follows would
 /// read forged claims. All that the policy demands of the claims is compared afterwards, in one
 /// place and one order for every kind of TEE.
 ///
 /// [`CheckName::ReportVersion`]: crate::CheckName::ReportVersion
-/// [`CheckName::Validity`]: crate::CheckName::Validity
+/// [`CheckName::Revocation`]: crate::CheckName::Revocation
 pub(crate) trait Verifier: Sync {
     /// The claims of a genuine report.
     fn verify(
         &self,
         policy: &Policy,
         evidence: &Evidence,
+        collateral: &Collateral,
         now: DateTime<Utc>,
         checks: &mut CheckList,
     ) -> Result<Claims, Failure>;

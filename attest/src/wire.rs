@@ -1,4 +1,5 @@
-//! Reading and writing of the crate's binary encodings: big-endian integers, length-prefixed strings.
+//! Reading and writing of binary encodings: the crate's own, with big-endian integers and length-prefixed
+//! strings, and the vendors', with little-endian ones.
 //!
 //! Every encoding has one spelling for one value, so a changed byte is either malformed or means something else.
 
@@ -103,6 +104,32 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn i64(&mut self, what: &'static str) -> Result<i64, WireError> {
         Ok(i64::from_be_bytes(self.array(what)?))
+    }
+
+    pub(crate) fn u16_le(&mut self, what: &'static str) -> Result<u16, WireError> {
+        Ok(u16::from_le_bytes(self.array(what)?))
+    }
+
+    pub(crate) fn u32_le(&mut self, what: &'static str) -> Result<u32, WireError> {
+        Ok(u32::from_le_bytes(self.array(what)?))
+    }
+
+    pub(crate) fn u64_le(&mut self, what: &'static str) -> Result<u64, WireError> {
+        Ok(u64::from_le_bytes(self.array(what)?))
+    }
+
+    /// Bytes that a specification reserves and wants zero.
+    pub(crate) fn zeros(&mut self, what: &'static str, len: usize) -> Result<(), WireError> {
+        match self.take(what, len)?.iter().find(|&&byte| byte != 0) {
+            None => Ok(()),
+            Some(byte) => Err(WireError::value(what, "zero", format_args!("{byte:#04x}"))),
+        }
+    }
+
+    /// The end, but for zeros.
+    pub(crate) fn only_zeros_left(mut self, what: &'static str) -> Result<(), WireError> {
+        let left = self.rest.len();
+        self.zeros(what, left)
     }
 
     /// A string behind a length of two bytes.

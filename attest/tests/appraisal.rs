@@ -7,9 +7,9 @@ use chrono::TimeDelta;
 use serde_json::json;
 use support::{Federation, Kind, any_policy, assert_refused_by, expected, program};
 use tributary_attest::{
-    CheckName, CheckResult, CodeRule, Criterion, Evidence, EvidenceAge, Measurement, Policy,
-    Refusal, ReportData, SecurityTier, SecurityVersion, SignerDigest, SimulatedRoot, Tee, appraise,
-    danger_appraise_any_report_data, danger_read_unverified,
+    CheckName, CheckResult, CodeRule, Collateral, Criterion, Evidence, EvidenceAge, Measurement,
+    Policy, Refusal, ReportData, SecurityTier, SecurityVersion, SignerDigest, SimulatedRoot, Tee,
+    appraise, danger_appraise_any_report_data, danger_read_unverified,
 };
 
 fn refused(name: CheckName, change: impl FnOnce(&mut Federation)) -> Refusal {
@@ -137,8 +137,13 @@ fn report_data_that_nobody_expects_is_said_to_be_unchecked() {
     let federation = federation();
     let evidence = federation.evidence_for(&ReportData::new([1; 64]));
     assert!(federation.appraise(&evidence).is_err());
-    let verdict =
-        danger_appraise_any_report_data(&federation.policy, &evidence, federation.now).unwrap();
+    let verdict = danger_appraise_any_report_data(
+        &federation.policy,
+        &evidence,
+        &Collateral::empty(),
+        federation.now,
+    )
+    .unwrap();
     let check = verdict
         .checks
         .iter()
@@ -149,8 +154,13 @@ fn report_data_that_nobody_expects_is_said_to_be_unchecked() {
     // All else is checked as ever.
     let mut other = Federation::new(Kind::SevSnp);
     other.change_launch(json!({"vmpl": 1}));
-    let refusal =
-        danger_appraise_any_report_data(&other.policy, &other.evidence(), other.now).unwrap_err();
+    let refusal = danger_appraise_any_report_data(
+        &other.policy,
+        &other.evidence(),
+        &Collateral::empty(),
+        other.now,
+    )
+    .unwrap_err();
     assert_refused_by(CheckName::Vmpl, &refusal);
 }
 
@@ -383,7 +393,14 @@ fn evidence_of_one_kind_is_never_taken_for_another() {
             maximum_age_seconds: Criterion::Any,
             ..federation.policy.clone()
         };
-        let refusal = appraise(&policy, &evidence, &expected(), federation.now).unwrap_err();
+        let refusal = appraise(
+            &policy,
+            &evidence,
+            &expected(),
+            &Collateral::empty(),
+            federation.now,
+        )
+        .unwrap_err();
         assert!(refusal.check() < CheckName::Age, "{refusal}");
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use support::{Federation, Kind, any_policy, digest, expected, program, refused};
-use tributary_attest::{CheckName, CheckResult, Policy, appraise};
+use tributary_attest::{CheckName, CheckResult, Collateral, Policy, appraise};
 
 enum Part {
     Hardware,
@@ -410,7 +410,14 @@ fn a_kind_of_platform_without_a_section_is_refused() {
             ..any_policy(&federation.policy)
         };
         let evidence = federation.evidence();
-        let refusal = appraise(&policy, &evidence, &expected(), federation.now).unwrap_err();
+        let refusal = appraise(
+            &policy,
+            &evidence,
+            &expected(),
+            &Collateral::empty(),
+            federation.now,
+        )
+        .unwrap_err();
         support::assert_refused_by(CheckName::Platform, &refusal);
         assert_eq!(
             (refusal.expected(), refusal.got()),

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha512};
 use tributary_accounting::{AccountingError, Steps};
 use tributary_attest::{
-    AttestError, Attester, Evidence, EvidenceError, Measurement, Refusal, ReportData, Tee, Verdict,
-    appraise,
+    AttestError, Attester, Collateral, Evidence, EvidenceError, Measurement, Refusal, ReportData,
+    Tee, Verdict, appraise,
 };
 
 use crate::contract::{Contract, Dataset, DatasetRef};
@@ -75,6 +75,7 @@ pub struct DatasetUse {
 ///
 /// ```
 /// # use chrono::{DateTime, Utc};
+/// # use tributary_attest::Collateral;
 /// # use tributary_protocol::{
 /// #     Contract, Envelope, ModelArchive, OpenError, Receipt, SealedFor, SealingSecret, open_model,
 /// # };
@@ -82,10 +83,11 @@ pub struct DatasetUse {
 ///     receipt: &[u8],
 ///     sealed: &[u8],
 ///     contract: &Contract,
+///     collateral: &Collateral,
 ///     secret: &SealingSecret,
 ///     now: DateTime<Utc>,
 /// ) -> Result<ModelArchive, Box<dyn std::error::Error>> {
-///     let receipt = Receipt::verify(&Envelope::from_json(receipt)?, contract, now)?;
+///     let receipt = Receipt::verify(&Envelope::from_json(receipt)?, contract, collateral, now)?;
 ///     let purpose = SealedFor { contract: receipt.contract, run: receipt.run };
 ///     let model = open_model(sealed, secret, &receipt.noise_key, &purpose)?;
 ///     receipt.expect_model(&model)?;
@@ -235,6 +237,7 @@ impl Receipt {
     pub fn verify(
         envelope: &Envelope,
         contract: &Contract,
+        collateral: &Collateral,
         now: DateTime<Utc>,
     ) -> Result<Self, ReceiptError> {
         envelope.expect_type(RECEIPT_PAYLOAD_TYPE)?;
@@ -262,6 +265,7 @@ impl Receipt {
             &contract.document().attestation.aggregator,
             &evidence,
             &report_data(&Digest::of(&unattested)),
+            collateral,
             predicate.issued,
         )?;
         expect("code.tee", &verdict.tee, &predicate.code.tee)?;

@@ -26,6 +26,7 @@ use tributary_protocol::{Endpoint, EndpointOptions};
 
 use self::ledgers::Ledgers;
 use self::runs::Runs;
+use crate::collateral::CollateralArgs;
 use crate::failures::{endpoint_failure, folder_failure, ledger_failure, vault_failure};
 use crate::home::AgentHome;
 use crate::ledger::{EmbeddedLedger, EpsilonLimit, system_clock};
@@ -71,6 +72,8 @@ pub struct ServeArgs {
     /// simulated TEE [default: simulated in a home made with `init --simulated`, else auto].
     #[arg(long, env = "TRIBUTARY_TEE", value_name = "TEE")]
     pub tee: Option<TeeChoice>,
+    #[command(flatten)]
+    pub collateral: CollateralArgs,
 }
 
 /// Printed once, when the agent can be reached.
@@ -165,7 +168,8 @@ fn bind(
         attester,
         // A consumer's workstation may ask the ledger; it is never sent a record.
         ConsumerAccess::Identified,
-    );
+    )
+    .with_collateral(args.collateral.load()?);
     let terms: Arc<dyn TermsDirectory> = Arc::clone(book) as _;
     let options = EndpointOptions {
         authorisations: Arc::new(SignedAuthorisations),

@@ -18,6 +18,7 @@ use tributary_protocol::{
 use super::files::MaybePassphraseArgs;
 use super::period::Period;
 use super::reference::Found;
+use crate::collateral::CollateralArgs;
 use crate::failures::{channel_failure, endpoint_failure, ledger_failure};
 use crate::home::{ConsumerHome, ledger_members};
 
@@ -37,6 +38,7 @@ pub(super) struct Dial<'a> {
     pub(super) identity: Identity,
     pub(super) address: &'a str,
     pub(super) wait: Duration,
+    pub(super) collateral: &'a CollateralArgs,
 }
 
 impl Keeper {
@@ -47,6 +49,7 @@ impl Keeper {
             identity,
             address,
             wait,
+            collateral,
         } = dial;
         let consumer = contract.consumer();
         if identity.public() != *consumer.1 {
@@ -66,7 +69,8 @@ impl Keeper {
         let target = Endpoint::resolve(address)
             .await
             .map_err(|error| endpoint_failure(&error))?;
-        let local = LocalParty::consumer(consumer.0.clone(), Arc::new(identity));
+        let local = LocalParty::consumer(consumer.0.clone(), Arc::new(identity))
+            .with_collateral(collateral.load()?);
         let terms = OneContract(Arc::new(contract.terms()));
         let endpoint = Endpoint::bind(
             any_port_towards(target),
@@ -143,6 +147,7 @@ pub(super) struct Asking<'a> {
     pub(super) passphrase: &'a MaybePassphraseArgs,
     pub(super) address: &'a str,
     pub(super) wait: Period,
+    pub(super) collateral: &'a CollateralArgs,
 }
 
 impl Asking<'_> {
@@ -161,6 +166,7 @@ impl Asking<'_> {
             identity,
             address: self.address,
             wait: self.wait.0,
+            collateral: self.collateral,
         };
         block_on(async {
             let keeper = Keeper::connect(dial, console).await?;

@@ -20,6 +20,7 @@ use super::files::{MaybeHomeArgs, MaybePassphraseArgs};
 use super::keeper::Asking;
 use super::period::Period;
 use super::reference::{ContractReference, model_at_hand};
+use crate::collateral::CollateralArgs;
 use crate::planning::{PlanError, RunPlan};
 use crate::validation::{Finding, findings, warnings};
 
@@ -52,6 +53,8 @@ pub(super) struct PlanArgs {
     /// How long to wait for it.
     #[arg(long, value_name = "SPAN", default_value = "60s")]
     wait: Period,
+    #[command(flatten)]
+    collateral: CollateralArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,6 +93,7 @@ pub(super) fn plan(args: &PlanArgs, console: &Console) -> Result<(), Failure> {
             passphrase: &args.passphrase,
             address,
             wait: args.wait,
+            collateral: &args.collateral,
         };
         refusals.extend(refused_by_ledger(contract, &asking.ask(&found, console)?)?);
     }

@@ -16,6 +16,7 @@ use tributary_protocol::{
 
 use super::files::{MaybeHomeArgs, read_limited};
 use super::reference::ContractReference;
+use crate::collateral::CollateralArgs;
 use crate::failures::{attestation_code, contract_file_failure};
 use crate::home::ConsumerHome;
 use crate::receipts::{CheckedReceipt, ReceiptRefusal, check_receipt, claimed_contract};
@@ -45,6 +46,8 @@ pub(super) struct VerifyArgs {
     /// A further proof of the ledger, for receipts that came without; several for several.
     #[arg(long, value_name = "FILE")]
     ledger_receipt: Vec<PathBuf>,
+    #[command(flatten)]
+    collateral: CollateralArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -95,7 +98,7 @@ fn verify(args: &VerifyArgs, console: &Console) -> Result<(), Failure> {
         .iter()
         .map(|path| read_ledger_receipt(path))
         .collect::<Result<Vec<_>, _>>()?;
-    let checked = check(&envelope, &signed, &further)?;
+    let checked = check(&envelope, &signed, &further, &args.collateral)?;
     let verified = Verified::from(checked);
     if let Some(warning) = verified.code.tee.warning() {
         console.warn(warning);
@@ -113,8 +116,10 @@ pub(super) fn check(
     envelope: &Envelope,
     signed: &SignedContract,
     further: &[LedgerReceipt],
+    collateral: &CollateralArgs,
 ) -> Result<CheckedReceipt, Failure> {
-    check_receipt(envelope, signed, further, Utc::now()).map_err(failure)
+    let collateral = collateral.load()?;
+    check_receipt(envelope, signed, further, &collateral, Utc::now()).map_err(failure)
 }
 
 /// The contract that the receipt claims to be of, from the home.

@@ -16,6 +16,7 @@ use tributary_protocol::{
 use super::files::UnlockArgs;
 use super::receipt::{check, contract_of, read_receipt};
 use super::reference::ContractReference;
+use crate::collateral::CollateralArgs;
 use crate::failures::home_failure;
 use crate::home::ConsumerHome;
 
@@ -49,6 +50,8 @@ pub(super) struct UnsealArgs {
     /// The folder to write model.onnx, model.safetensors and metrics.json into; made where it is not there.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    #[command(flatten)]
+    collateral: CollateralArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,7 +76,7 @@ pub(super) fn unseal(args: &UnsealArgs, console: &Console) -> Result<(), Failure
         Some(reference) => reference.find(Some(&home))?.signed,
         None => contract_of(&envelope, Some(&home), &receipt_path)?,
     };
-    let receipt = check(&envelope, &signed, &[])?.receipt;
+    let receipt = check(&envelope, &signed, &[], &args.collateral)?.receipt;
     if let Some(run) = args.run
         && receipt.run != run
     {

@@ -10,6 +10,8 @@ use clap::Args;
 use tributary_attest::TeeChoice;
 use tributary_protocol::{PartyName, RunNumber, SequenceNumber};
 
+use crate::collateral::CollateralArgs;
+
 /// Trains under a contract.
 ///
 /// Begins a run, or resumes the one that is open: joins the agents, trains with differential privacy on what they stream, and seals the model to the consumer's key.
@@ -77,6 +79,8 @@ pub struct TrainArgs {
     /// simulated TEE [default: simulated in a home made with `init --simulated`, else auto].
     #[arg(long, env = "TRIBUTARY_TEE", value_name = "TEE")]
     pub tee: Option<TeeChoice>,
+    #[command(flatten)]
+    pub collateral: CollateralArgs,
 }
 
 impl TrainArgs {

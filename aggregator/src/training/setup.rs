@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tributary_attest::{Attester, Machine, TeeChoice};
+use tributary_attest::{Attester, Collateral, Machine, TeeChoice};
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{
     Authorisation, Contract, Digest, Envelope, Identity, NoiseStatic, Passphrase,
@@ -25,6 +25,8 @@ pub(super) struct Setup {
     pub(super) registered: RegisteredContract,
     pub(super) identity: Arc<Identity>,
     pub(super) attester: Arc<dyn Attester>,
+    /// What agents' evidence is judged by.
+    pub(super) collateral: Arc<Collateral>,
     /// The key from which the model is sealed; it is bound into the evidence of every channel.
     pub(super) noise: NoiseStatic,
     /// The consumer's authorisation, where it was given as a file.
@@ -52,6 +54,7 @@ impl Setup {
         Ok(Self {
             identity: Arc::new(identity),
             attester,
+            collateral: args.collateral.load()?,
             noise: NoiseStatic::generate(),
             authorisation,
             onnx,
@@ -84,6 +87,7 @@ impl Setup {
             )
             .or_fail(ErrorCode::AUTHORISATION_REFUSED, "--authorisation")?,
         };
+        let local = local.with_collateral(Arc::clone(&self.collateral));
         let terms = OneContract(Arc::new(self.contract().terms()));
         Endpoint::bind(listen, EndpointOptions::new(local, Arc::new(terms)))
             .map_err(|error| endpoint_failure(&error))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::json;
-use tributary_attest::{Evidence, Refusal, ReportData, Verdict, appraise};
+use tributary_attest::{Collateral, Evidence, Refusal, ReportData, Verdict, appraise};
 use tributary_console::{Console, Failure};
 
 use crate::{
@@ -29,6 +29,9 @@ pub(crate) struct VerifyArgs {
     /// The 64 bytes that the evidence must have been made for.
     #[arg(long, value_name = "HEX")]
     report_data: ReportData,
+    /// The folder of collateral by which evidence of hardware is judged, as `attest collateral fetch` fills it.
+    #[arg(long, env = "TRIBUTARY_COLLATERAL", value_name = "DIR")]
+    collateral: Option<PathBuf>,
     /// Appraise as at this time, RFC 3339 or seconds since 1970 [default: now].
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     time: Option<DateTime<Utc>>,
@@ -40,7 +43,11 @@ pub(crate) fn run(args: &VerifyArgs, console: &Console, now: DateTime<Utc>) -> R
         Evidence::from_bytes(&bytes).map_err(|error| malformed(&args.evidence, error))?;
     let policy = read_policy(&args.policy)?;
     let time = args.time.unwrap_or(now);
-    match appraise(&policy, &evidence, &args.report_data, time) {
+    let collateral = match &args.collateral {
+        Some(folder) => Collateral::load(folder).map_err(|error| malformed(folder, error))?,
+        None => Collateral::empty(),
+    };
+    match appraise(&policy, &evidence, &args.report_data, &collateral, time) {
         Ok(verdict) => accept(&verdict, console),
         Err(refusal) => Err(refuse(&refusal)),
     }

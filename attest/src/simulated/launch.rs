@@ -129,7 +129,7 @@ impl SimulatedLaunch {
     }
 
     /// What a machine states that was launched so on this hardware; none where the two are not of one kind.
-    pub(super) fn claims(
+    pub(crate) fn claims(
         &self,
         hardware: &SimulatedHardware,
         measurement: Measurement,

@@ -10,6 +10,7 @@ use crate::{
     check::{CheckList, Failure},
     check_name::CheckName,
     claims::Claims,
+    collateral::Collateral,
     evidence::Evidence,
     policy::Policy,
     verifier::Verifier,
@@ -24,6 +25,7 @@ impl Verifier for SimulatedVerifier {
         &self,
         policy: &Policy,
         evidence: &Evidence,
+        _: &Collateral,
         now: DateTime<Utc>,
         checks: &mut CheckList,
     ) -> Result<Claims, Failure> {
@@ -227,7 +229,13 @@ mod tests {
                 [Measurement::of_bytes(b"program")],
             );
             let evidence = Evidence::new(Tee::Simulated, report, vec![certificate]).unwrap();
-            appraise(&policy, &evidence, &ReportData::new([4; 64]), self.now)
+            appraise(
+                &policy,
+                &evidence,
+                &ReportData::new([4; 64]),
+                &Collateral::empty(),
+                self.now,
+            )
         }
 
         fn signed(&self) -> Result<Verdict, Refusal> {

@@ -4,10 +4,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 use tributary_attest::{
-    Attester, CheckName, CheckResult, CodeRule, Criterion, Evidence, EvidenceAge, LaunchConfig,
-    Measurement, PlatformConfig, Policy, ProductId, Refusal, ReportData, SecurityVersion,
-    SignerDigest, SimulatedHardware, SimulatedLaunch, SimulatedPlatform, SimulatedRoot, SnpPolicy,
-    TdxPolicy, Verdict, appraise,
+    Attester, CheckName, CheckResult, CodeRule, Collateral, Criterion, Evidence, EvidenceAge,
+    LaunchConfig, Measurement, PlatformConfig, Policy, ProductId, Refusal, ReportData,
+    SecurityVersion, SignerDigest, SimulatedHardware, SimulatedLaunch, SimulatedPlatform,
+    SimulatedRoot, SnpPolicy, TdxPolicy, Verdict, appraise,
 };
 
 pub(crate) struct Federation {
@@ -105,7 +105,13 @@ impl Federation {
     }
 
     pub(crate) fn appraise(&self, evidence: &Evidence) -> Result<Verdict, Refusal> {
-        appraise(&self.policy, evidence, &expected(), self.now)
+        appraise(
+            &self.policy,
+            evidence,
+            &expected(),
+            &Collateral::empty(),
+            self.now,
+        )
     }
 
     /// Changes the hardware by the fields of its kind.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tributary_attest::{CheckName, Evidence, ReportData, Verdict, appraise};
+use tributary_attest::{CheckName, Collateral, Evidence, ReportData, Verdict, appraise};
 
 use super::{
     keys::{Nonce, TlsKey},
@@ -388,6 +388,7 @@ impl Handshake<AwaitingProof> {
             peer.role,
             &terms,
             &transcript.report_data(speaker),
+            &self.own.local.collateral,
             now,
         )?;
         let outcome = match verdict {
@@ -493,6 +494,7 @@ fn judge(
     role: Role,
     terms: &Terms,
     expected: &ReportData,
+    collateral: &Collateral,
     now: DateTime<Utc>,
 ) -> Result<Option<Verdict>, Refusal> {
     let Some(policy) = terms.policy_for(role) else {
@@ -522,7 +524,7 @@ fn judge(
             "use the same protocol version on both sides",
         )
     })?;
-    appraise(policy, &evidence, expected, now)
+    appraise(policy, &evidence, expected, collateral, now)
         .map(Some)
         .map_err(|refusal| {
             let code = match refusal.check() {

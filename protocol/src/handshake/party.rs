@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use tributary_attest::Attester;
+use tributary_attest::{Attester, Collateral};
 
 use super::{
     keys::TlsKey,
@@ -88,6 +88,7 @@ pub struct LocalParty {
     pub(super) noise: Option<NoiseKey>,
     pub(super) authorisation: Option<Vec<u8>>,
     pub(super) consumers: ConsumerAccess,
+    pub(super) collateral: Arc<Collateral>,
 }
 
 impl LocalParty {
@@ -106,6 +107,7 @@ impl LocalParty {
             noise: None,
             authorisation: None,
             consumers,
+            collateral: Arc::default(),
         }
     }
 
@@ -124,6 +126,7 @@ impl LocalParty {
             noise: Some(noise),
             authorisation: None,
             consumers: ConsumerAccess::Refused,
+            collateral: Arc::default(),
         }
     }
 
@@ -160,7 +163,14 @@ impl LocalParty {
             noise: None,
             authorisation: None,
             consumers: ConsumerAccess::Refused,
+            collateral: Arc::default(),
         }
+    }
+
+    /// The same party, judging others' evidence with this collateral besides what is built in and comes along.
+    #[must_use]
+    pub fn with_collateral(self, collateral: Arc<Collateral>) -> Self {
+        Self { collateral, ..self }
     }
 
     /// The role.

@@ -3,7 +3,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tributary_attest::{
-    CheckName, LaunchConfig, PlatformConfig, Policy, SimulatedMachine, SimulatedRoot,
+    CheckName, Collateral, LaunchConfig, PlatformConfig, Policy, SimulatedMachine, SimulatedRoot,
 };
 
 use super::*;
@@ -74,7 +74,7 @@ impl Scene {
     }
 
     fn verify(&self, envelope: &Envelope) -> Result<Receipt, ReceiptError> {
-        Receipt::verify(envelope, &self.contract, self.now)
+        Receipt::verify(envelope, &self.contract, &Collateral::empty(), self.now)
     }
 
     fn sign(&self, payload: impl Into<Vec<u8>>) -> Envelope {
@@ -147,7 +147,7 @@ fn it_verifies_years_later_for_it_is_judged_as_of_its_moment() {
     let scene = Scene::new();
     let envelope = scene.issue();
     let later = scene.now + TimeDelta::days(3 * 365);
-    Receipt::verify(&envelope, &scene.contract, later).unwrap();
+    Receipt::verify(&envelope, &scene.contract, &Collateral::empty(), later).unwrap();
 }
 
 /// Every leaf of a JSON value, as pointer and a value of the same kind that differs.
@@ -304,9 +304,14 @@ fn another_program_and_another_root_are_refused() {
 #[test]
 fn another_contract_is_refused_by_its_digest() {
     let (scene, other) = (Scene::new(), Scene::new());
-    let error = Receipt::verify(&scene.issue(), &other.contract, scene.now)
-        .unwrap_err()
-        .to_string();
+    let error = Receipt::verify(
+        &scene.issue(),
+        &other.contract,
+        &Collateral::empty(),
+        scene.now,
+    )
+    .unwrap_err()
+    .to_string();
     assert!(
         error.contains(&other.contract.digest().to_string()),
         "{error}"

@@ -11,6 +11,7 @@ use tributary_protocol::{Digest, PartyName, SequenceNumber};
 use crate::cli::files::{UnlockArgs, read_contract};
 use crate::cli::keeper::{Dial, Keeper, block_on};
 use crate::cli::period::Period;
+use crate::collateral::CollateralArgs;
 use crate::failures::{contract_failure, contract_file_failure};
 use crate::home::RegisteredContract;
 
@@ -33,6 +34,8 @@ pub(in crate::cli) struct RegisterArgs {
     /// How long to wait for it.
     #[arg(long, value_name = "SPAN", default_value = "60s")]
     wait: Period,
+    #[command(flatten)]
+    collateral: CollateralArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,6 +60,7 @@ pub(in crate::cli) fn register(args: &RegisterArgs, console: &Console) -> Result
             identity,
             address: &args.ledger,
             wait: args.wait.0,
+            collateral: &args.collateral,
         };
         let keeper = Keeper::connect(dial, console).await?;
         let registered = keeper.register(signed.envelope().clone()).await?;

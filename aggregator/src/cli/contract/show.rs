@@ -14,6 +14,7 @@ use crate::cli::files::{MaybeHomeArgs, MaybePassphraseArgs};
 use crate::cli::keeper::Asking;
 use crate::cli::period::Period;
 use crate::cli::reference::ContractReference;
+use crate::collateral::CollateralArgs;
 
 /// What `aggregator contract show` takes.
 #[derive(Debug, Args)]
@@ -35,6 +36,8 @@ pub(in crate::cli) struct ShowArgs {
     /// How long to wait for it.
     #[arg(long, value_name = "SPAN", default_value = "60s")]
     wait: Period,
+    #[command(flatten)]
+    collateral: CollateralArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,6 +85,7 @@ pub(in crate::cli) fn show(args: &ShowArgs, console: &Console) -> Result<(), Fai
                 passphrase: &args.passphrase,
                 address,
                 wait: args.wait,
+                collateral: &args.collateral,
             };
             Some(OnLedger::from(asking.ask(&found, console)?))
         }
