@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
 use chrono::{TimeDelta, Utc};
 use tributary_attest::{
-    LaunchConfig, Measurement, PlatformConfig, Policy, SimulatedMachine, SimulatedPlatform,
-    SimulatedRoot,
+    Attester, LaunchConfig, Measurement, PlatformConfig, Policy, SimulatedPlatform, SimulatedRoot,
 };
 use tributary_protocol::{
     ConsumerAccess, Digest, Endpoint, EndpointOptions, Identity, LocalParty, NoiseStatic,
     PartyName, Role, Terms, TermsDirectory,
 };
+
+use crate::recorded::{RecordedSnp, WithRecorded};
 
 pub(crate) struct Federation {
     pub(crate) contract: Digest,
@@ -18,13 +19,14 @@ pub(crate) struct Federation {
     platform: SimulatedPlatform,
     hospital: Arc<Identity>,
     lab: Arc<Identity>,
+    recorded: Option<Arc<RecordedSnp>>,
 }
 
 const AGENT: &[u8] = b"the agent's build";
 const AGGREGATOR: &[u8] = b"the aggregator's build";
 
 impl Federation {
-    pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn new(recorded: Option<RecordedSnp>) -> Result<Self, Box<dyn Error>> {
         let now = Utc::now();
         let root = SimulatedRoot::generate()?;
         let platform = root.certify(PlatformConfig::new("this-machine", now)?)?;
@@ -55,6 +57,7 @@ impl Federation {
             platform,
             hospital,
             lab,
+            recorded: recorded.map(Arc::new),
         })
     }
 
@@ -82,9 +85,16 @@ impl Federation {
         Ok([bind(provider)?, bind(aggregator)?])
     }
 
-    fn machine(&self, program: &[u8]) -> Arc<SimulatedMachine> {
+    fn machine(&self, program: &[u8]) -> Arc<dyn Attester> {
         let config = LaunchConfig::default();
-        Arc::new(self.platform.launch(Measurement::of_bytes(program), config))
+        let inner = Arc::new(self.platform.launch(Measurement::of_bytes(program), config));
+        match &self.recorded {
+            None => inner,
+            Some(recorded) => Arc::new(WithRecorded {
+                inner,
+                recorded: Arc::clone(recorded),
+            }),
+        }
     }
 }
 
