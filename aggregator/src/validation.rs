@@ -96,7 +96,7 @@ pub fn warnings(contract: &Contract) -> Vec<String> {
         }
         if accepts_any_program(policy) {
             warnings.push(format!(
-                "{who} may run any program: state the measurements that are accepted"
+                "{who} may run any program: state the measurements, or the signers, that are accepted"
             ));
         }
     }
@@ -117,7 +117,10 @@ pub fn warnings(contract: &Contract) -> Vec<String> {
 }
 
 fn accepts_any_program(policy: &Policy) -> bool {
-    matches!(policy.measurements, Criterion::Any)
+    matches!(
+        (&policy.measurements, &policy.signers),
+        (Criterion::Any, Criterion::Any)
+    )
 }
 
 /// A contract's own refusal as a finding.

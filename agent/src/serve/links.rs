@@ -28,6 +28,7 @@ pub(super) async fn run(runs: Arc<Runs>, endpoint: Endpoint, dial: &[String], co
     }
     let stop = stop_signal();
     let mut stop = std::pin::pin!(stop);
+    let mut hang_up = HangUp::new();
     loop {
         tokio::select! {
             arrival = endpoint.accept() => {
@@ -45,6 +46,10 @@ pub(super) async fn run(runs: Arc<Runs>, endpoint: Endpoint, dial: &[String], co
                 if let Err(error) = done && !error.is_cancelled() {
                     tracing::error!(%error, "a task ended unexpectedly");
                 }
+            }
+            () = hang_up.next() => {
+                console.note("every peer is judged anew");
+                endpoint.judge_anew();
             }
             () = &mut stop => break,
         }
@@ -112,6 +117,23 @@ fn contracts_in_force(runs: &Runs) -> Vec<Digest> {
             .is_ok_and(|signed| signed.contract().in_force(now).is_ok())
     });
     digests
+}
+
+/// SIGHUP, by which an operator says that what peers are judged by has changed.
+struct HangUp(Option<tokio::signal::unix::Signal>);
+
+impl HangUp {
+    fn new() -> Self {
+        Self(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok())
+    }
+
+    /// The next one; never where the system gives no signals.
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signals) if signals.recv().await.is_some() => {}
+            _ => std::future::pending().await,
+        }
+    }
 }
 
 /// Ctrl-C, or the system's request to stop.

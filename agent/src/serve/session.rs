@@ -28,6 +28,9 @@ pub(super) async fn serve_attested(runs: Arc<Runs>, channel: Arc<Channel<Atteste
     };
     let mut tasks = JoinSet::new();
     let mut check = tokio::time::interval(REFUSAL_CHECK);
+    // The aggregator attests anew in time; this side begins where what it judges by has changed.
+    let kept = channel.keep_attested();
+    let mut kept = std::pin::pin!(kept);
     loop {
         tokio::select! {
             request = channel.accept_request() => {
@@ -40,6 +43,10 @@ pub(super) async fn serve_attested(runs: Arc<Runs>, channel: Arc<Channel<Atteste
                     channel.close(CloseCode::REVOKED, &of_book(error).message);
                     break;
                 }
+            }
+            error = &mut kept => {
+                tracing::info!(%error, "a channel ended");
+                break;
             }
             Some(done) = tasks.join_next(), if !tasks.is_empty() => log(done),
         }

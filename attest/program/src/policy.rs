@@ -8,7 +8,9 @@ use std::{
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
-use tributary_attest::{Measurement, Policy, ReferenceValues, Rtmr, SimulatedRootKey, TdxReference};
+use tributary_attest::{
+    Measurement, Policy, ReferenceValues, Rtmr, SimulatedRootKey, TdxReference,
+};
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
 
 use crate::files::read_limited;
@@ -54,7 +56,14 @@ pub(crate) fn run(command: PolicyCommand, console: &Console) -> Result<(), Failu
 fn new(args: &NewArgs, console: &Console) -> Result<(), Failure> {
     let mut references = ReferenceValues {
         snp: args.snp_measurement.clone(),
-        tdx: args.mrtd.iter().map(|&mrtd| TdxReference { mrtd, rtmrs: [None; 3] }).collect(),
+        tdx: args
+            .mrtd
+            .iter()
+            .map(|&mrtd| TdxReference {
+                mrtd,
+                rtmrs: [None; 3],
+            })
+            .collect(),
     };
     let mut simulated = Vec::new();
     for file in &args.from {
@@ -63,15 +72,31 @@ fn new(args: &NewArgs, console: &Console) -> Result<(), Failure> {
     let policy = match (args.simulated_root, simulated.is_empty()) {
         (None, true) => Policy::of_references(&references)
             .map_err(|error| invalid(error, "measure each machine with the same options"))?,
-        (Some(root), false) if references == ReferenceValues::default() => Policy::simulated(root, simulated),
-        (None, false) => return Err(invalid("a measurement is of the simulated TEE, and no root of it is named", "give --simulated-root")),
-        (Some(_), true) => return Err(invalid("a simulated root is named, and no measurement is of the simulated TEE", "leave --simulated-root out")),
-        (Some(_), false) => return Err(invalid(
-            "measurements of the simulated TEE and of hardware are given together: a policy that takes both protects nothing",
-            "write a policy for each",
-        )),
+        (Some(root), false) if references == ReferenceValues::default() => {
+            Policy::simulated(root, simulated)
+        }
+        (None, false) => {
+            return Err(invalid(
+                "a measurement is of the simulated TEE, and no root of it is named",
+                "give --simulated-root",
+            ));
+        }
+        (Some(_), true) => {
+            return Err(invalid(
+                "a simulated root is named, and no measurement is of the simulated TEE",
+                "leave --simulated-root out",
+            ));
+        }
+        (Some(_), false) => {
+            return Err(invalid(
+                "measurements of the simulated TEE and of hardware are given together: a policy that takes both protects nothing",
+                "write a policy for each",
+            ));
+        }
     };
-    policy.check().map_err(|error| invalid(error, "correct the named value"))?;
+    policy
+        .check()
+        .map_err(|error| invalid(error, "correct the named value"))?;
     let text = serde_json::to_string_pretty(&policy).or_fail(ErrorCode::INTERNAL, "the policy")?;
     if let Some(file) = &args.out {
         let mut options = OpenOptions::new();
@@ -96,19 +121,30 @@ fn read_into(
     console: &Console,
 ) -> Result<(), Failure> {
     let bytes = read_limited(file, MAX_OUTPUT)?;
-    let said = |error: String| invalid(format!("{}: {error}", file.display()), "give what `attest measure … --json` printed");
+    let said = |error: String| {
+        invalid(
+            format!("{}: {error}", file.display()),
+            "give what `attest measure … --json` printed",
+        )
+    };
     let output: Value = serde_json::from_slice(&bytes).map_err(|error| said(error.to_string()))?;
     if output["schema_version"] != 1 || output["status"] != "ok" {
-        return Err(said("expected an object with schema_version 1 and status \"ok\"".to_owned()));
+        return Err(said(
+            "expected an object with schema_version 1 and status \"ok\"".to_owned(),
+        ));
     }
     let data = &output["data"];
     let value = |name: &str| match &data[name] {
         Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text.as_str())),
-        other => Err(said(format!("expected `{name}` as hexadecimal, got {other}"))),
+        other => Err(said(format!(
+            "expected `{name}` as hexadecimal, got {other}"
+        ))),
     };
     let measurement = |name: &str| match value(name)? {
-        Some(text) => text.parse::<Measurement>().map_err(|error| said(error.to_string())),
+        Some(text) => text
+            .parse::<Measurement>()
+            .map_err(|error| said(error.to_string())),
         None => Err(said(format!("expected `{name}`, got none"))),
     };
     match data["tee"].as_str() {
@@ -116,21 +152,37 @@ fn read_into(
         Some("sev-snp") => {
             references.snp.push(measurement("measurement")?);
             if data["kernel_covered"] != true {
-                console.warn(format_args!("{}: the digest does not cover a kernel", file.display()));
+                console.warn(format_args!(
+                    "{}: the digest does not cover a kernel",
+                    file.display()
+                ));
             }
         }
         Some("tdx") => {
             let mut rtmrs = [None; 3];
             for (index, rtmr) in rtmrs.iter_mut().enumerate() {
                 let text = value(&format!("rtmr{index}"))?;
-                *rtmr = text.map(str::parse::<Rtmr>).transpose().map_err(|error| said(error.to_string()))?;
+                *rtmr = text
+                    .map(str::parse::<Rtmr>)
+                    .transpose()
+                    .map_err(|error| said(error.to_string()))?;
                 if rtmr.is_none() {
-                    console.warn(format_args!("{}: rtmr{index} is not known and will be any", file.display()));
+                    console.warn(format_args!(
+                        "{}: rtmr{index} is not known and will be any",
+                        file.display()
+                    ));
                 }
             }
-            references.tdx.push(TdxReference { mrtd: measurement("mrtd")?, rtmrs });
+            references.tdx.push(TdxReference {
+                mrtd: measurement("mrtd")?,
+                rtmrs,
+            });
         }
-        other => return Err(said(format!("expected `tee` as simulated, sev-snp or tdx, got {other:?}"))),
+        other => {
+            return Err(said(format!(
+                "expected `tee` as simulated, sev-snp or tdx, got {other:?}"
+            )));
+        }
     }
     Ok(())
 }

@@ -121,6 +121,15 @@ pub enum PolicyError {
         /// What is stated for it.
         floor: SnpTcb,
     },
+    /// A file that is too long.
+    #[error("expected a policy of at most {} bytes, got {got}", Policy::MAX_JSON)]
+    TooLarge {
+        /// How many it has.
+        got: usize,
+    },
+    /// Not the JSON of a policy; an unknown or missing field, too.
+    #[error("expected a policy that states every criterion and no other field: {0}")]
+    Json(String),
     /// An age that no evidence could have.
     #[error(
         "`maximum_age_seconds` is stated while `tees` names sev-snp alone, whose reports hold no time, so that nothing would be accepted: state \"any\"; report data keeps a connection's evidence fresh"
@@ -129,6 +138,20 @@ pub enum PolicyError {
 }
 
 impl Policy {
+    /// The most bytes of a policy's JSON: with all lists at their limit and every entry as long as can be it takes less.
+    pub const MAX_JSON: usize = 8 * 1024 * 1024;
+
+    /// Reads a policy's JSON. Whether it makes sense is another matter: see [`Policy::check`].
+    ///
+    /// # Errors
+    /// [`PolicyError::TooLarge`] and [`PolicyError::Json`].
+    pub fn from_json(bytes: &[u8]) -> Result<Self, PolicyError> {
+        if bytes.len() > Self::MAX_JSON {
+            return Err(PolicyError::TooLarge { got: bytes.len() });
+        }
+        serde_json::from_slice(bytes).map_err(|error| PolicyError::Json(error.to_string()))
+    }
+
     /// Whether the policy makes sense and this build can enforce all of it.
     ///
     /// The appraisal calls it too, so that a policy nobody checked accepts nothing.

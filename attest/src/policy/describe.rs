@@ -33,6 +33,31 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// The same in lines for a screen: first what is demanded, one criterion a line, then what says `any`.
+    pub fn words(&self) -> Vec<String> {
+        let (demanded, open): (Vec<Demand>, Vec<Demand>) = self
+            .demands()
+            .into_iter()
+            .partition(|demand| demand.demanded.is_some());
+        let mut lines: Vec<String> = demanded
+            .into_iter()
+            .map(|demand| {
+                format!(
+                    "{}: {}",
+                    demand.criterion,
+                    demand.demanded.unwrap_or_default()
+                )
+            })
+            .collect();
+        let open: Vec<String> = open.into_iter().map(|demand| demand.criterion).collect();
+        if !open.is_empty() {
+            lines.push(format!("any, not looked at: {}", open.join(", ")));
+        }
+        lines
+    }
+}
+
 fn walk(value: &Value, path: &str, demands: &mut Vec<Demand>) {
     match value {
         // The minimum of a firmware reads better in one line than in five.
@@ -69,5 +94,54 @@ fn words(value: &Value) -> String {
             fields.join(", ")
         }
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Measurement, SimulatedRoot, SnpTcbFloors, TdxPolicy};
+
+    #[test]
+    fn every_criterion_is_in_the_words_once() {
+        let root = SimulatedRoot::from_seed(&[1; 32]).public_key();
+        let program = Measurement::of_bytes(b"program");
+        let mut policy = Policy {
+            tdx: Some(TdxPolicy::baseline()),
+            ..Policy::simulated(root, [program])
+        };
+        let snp = policy.sev_snp.as_mut().unwrap();
+        snp.minimum_reported_tcb = crate::Criterion::Stated(SnpTcbFloors {
+            milan: "bootloader=1,tee=2,snp=3,microcode=4".parse().ok(),
+            ..SnpTcbFloors::default()
+        });
+        policy.tdx.as_mut().unwrap().advisory_ids = crate::Criterion::Stated(vec![]);
+        let demands = policy.demands();
+        assert_eq!(demands.len(), 10 + 12 + 9 + 7 + 16);
+        let words = policy.words();
+        for line in [
+            format!("measurements: {program}"),
+            "tier: INSECURE".to_owned(),
+            "sev_snp.guest_policy.migration_agent: forbidden".to_owned(),
+            "sev_snp.minimum_reported_tcb: milan bootloader 1, microcode 4, snp 3, tee 2"
+                .to_owned(),
+            "tdx.advisory_ids: none".to_owned(),
+        ] {
+            assert!(words.contains(&line), "{line} in {words:#?}");
+        }
+        let open = words.last().unwrap();
+        assert!(open.starts_with("any, not looked at: "), "{open}");
+        for demand in demands {
+            let stated = words
+                .iter()
+                .filter(|line| line.starts_with(&format!("{}: ", demand.criterion)))
+                .count();
+            let listed = open.contains(&format!(" {},", demand.criterion))
+                || open.ends_with(&format!(" {}", demand.criterion));
+            assert_eq!(
+                (stated == 1, listed),
+                (demand.demanded.is_some(), demand.demanded.is_none())
+            );
+        }
     }
 }

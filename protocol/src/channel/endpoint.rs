@@ -80,6 +80,7 @@ impl Endpoint {
             clock,
             transport,
             tls: tls.key,
+            judge_anew: tokio::sync::watch::Sender::new(0),
         };
         Ok(Self {
             quinn,
@@ -188,6 +189,12 @@ impl Endpoint {
     /// The TLS key that this endpoint proves to have.
     pub fn tls_key(&self) -> TlsKey {
         self.context.tls
+    }
+
+    /// Has every channel that keeps itself attested judge its peer anew, at once: for what a peer's evidence is judged by
+    /// has changed. A peer that no longer meets it is refused and its channel closed.
+    pub fn judge_anew(&self) {
+        self.context.judge_anew.send_modify(|count| *count += 1);
     }
 
     /// Closes all channels, tells their peers, and waits until that is out.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use quinn::{Connection, SendStream};
+use tokio::sync::watch;
 
 use super::{
     error::{ChannelError, CloseCode},
@@ -26,6 +27,8 @@ pub(super) struct Context {
     pub(super) clock: Clock,
     pub(super) transport: TransportOptions,
     pub(super) tls: TlsKey,
+    /// Counts how often all peers were to be judged anew.
+    pub(super) judge_anew: watch::Sender<u64>,
 }
 
 impl Context {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Role,
-    handshake::{Accepted, Outcome, PeerIdentity, Refusal},
+    handshake::{Accepted, Outcome, PeerIdentity, Refusal, Terms},
 };
 
 /// The newest judgement of the peer.
@@ -33,7 +33,14 @@ pub(super) struct Judgement {
     /// `None` where the peer has no TEE.
     pub(super) verdict: Option<Verdict>,
     pub(super) at: DateTime<Utc>,
-    pub(super) interval: Duration,
+    /// The terms that it was judged by.
+    pub(super) terms: Arc<Terms>,
+}
+
+impl Judgement {
+    pub(super) fn interval(&self) -> Duration {
+        self.terms.attestation_interval
+    }
 }
 
 /// What a renewal changes, whichever side begins it.
@@ -135,6 +142,27 @@ impl Session {
         .await
     }
 
+    /// Whether the peer was judged by other terms than there are now: the contract was revoked, or asks for other
+    /// evidence than it did. One that this side no longer has is closed by who took it away, with the reason.
+    pub(super) fn terms_have_changed(&self) -> bool {
+        let judgement = self.standing.judgement.borrow();
+        let (then, role) = (&judgement.terms, judgement.peer.role);
+        self.link
+            .context
+            .terms
+            .terms(&then.contract)
+            .is_some_and(|now| {
+                now.revoked != then.revoked
+                    || now.policy_for(role) != then.policy_for(role)
+                    || now.attestation_interval != then.attestation_interval
+            })
+    }
+
+    /// Changes whenever the endpoint's owner wants every peer judged anew.
+    pub(super) fn judged_anew(&self) -> watch::Receiver<u64> {
+        self.link.context.judge_anew.subscribe()
+    }
+
     /// How old the peer's attestation is; `None` where the clock says that it was made in the future.
     pub(super) fn age(&self) -> Option<Duration> {
         let at = self.standing.judgement.borrow().at;
@@ -143,7 +171,7 @@ impl Session {
 
     /// Refuses where the attestation is older than the contract allows; a clock set back refuses as well.
     pub(super) fn check_fresh(&self) -> Result<(), ChannelError> {
-        let limit = self.standing.judgement.borrow().interval;
+        let limit = self.standing.judgement.borrow().interval();
         match self.age() {
             Some(age) if age <= limit => Ok(()),
             age => Err(ChannelError::AttestationOverdue { limit, age }),
@@ -221,7 +249,7 @@ impl From<Accepted> for Judgement {
             peer: accepted.peer,
             verdict,
             at: accepted.at,
-            interval: accepted.terms.attestation_interval,
+            terms: accepted.terms,
         }
     }
 }

@@ -21,6 +21,9 @@ use crate::{
     handshake::{Accepted, PeerIdentity, Refusal},
 };
 
+/// How often the terms of a channel's contract are looked at again.
+const TERMS_CHECK: Duration = Duration::from_secs(1);
+
 /// A connection to a peer. `S` says what is known of it, and so what the channel can do.
 ///
 /// Records travel on `Channel<Attested>` only:
@@ -340,20 +343,39 @@ impl Channel<Attested> {
         self.session().reattest().await
     }
 
-    /// Attests anew whenever half of the contract's interval has passed; ends when the channel does, and says why.
+    /// Attests anew whenever half of the contract's interval has passed, when the terms that the peer was judged by have
+    /// changed (another policy, a revocation), and when [`Endpoint::judge_anew`] asks for it.
+    /// Ends when the channel does, and says why.
+    ///
+    /// [`Endpoint::judge_anew`]: crate::Endpoint::judge_anew
     pub async fn keep_attested(&self) -> ChannelError {
-        let mut judgement = self.session().watch();
+        let session = self.session();
+        let mut judgement = session.watch();
+        let mut anew = session.judged_anew();
         loop {
-            let half = judgement.borrow_and_update().interval / 2;
-            tokio::select! {
-                gone = self.session().closed() => return gone,
-                // The other side may have begun: count from there.
-                changed = judgement.changed() => if changed.is_err() { return self.session().why_gone() },
-                () = tokio::time::sleep(half) => {
-                    if let Err(error) = self.reattest().await {
-                        return error;
-                    }
+            let half = judgement.borrow_and_update().interval() / 2;
+            let due = tokio::time::sleep(half);
+            let mut due = std::pin::pin!(due);
+            let renew = loop {
+                tokio::select! {
+                    gone = session.closed() => return gone,
+                    // The other side may have begun: count from there.
+                    changed = judgement.changed() => match changed {
+                        Ok(()) => break session.terms_have_changed(),
+                        Err(_) => return session.why_gone(),
+                    },
+                    () = &mut due => break true,
+                    asked = anew.changed() => match asked {
+                        Ok(()) => break true,
+                        Err(_) => return session.why_gone(),
+                    },
+                    () = tokio::time::sleep(TERMS_CHECK) => if session.terms_have_changed() {
+                        break true;
+                    },
                 }
+            };
+            if renew && let Err(error) = self.reattest().await {
+                return error;
             }
         }
     }

@@ -98,12 +98,15 @@ fn an_aggregators_platform_that_another_root_certified_is_refused() {
 }
 
 #[test]
-fn a_contract_that_names_hardware_which_nothing_here_verifies_is_refused() {
+fn a_contract_that_names_hardware_without_saying_what_it_must_show_is_refused() {
     let federation = federation();
     let bytes = std::fs::read(federation.path("contract.dsse")).unwrap();
     let envelope = Envelope::from_json(&bytes).unwrap();
     let mut document: serde_json::Value = serde_json::from_slice(envelope.payload()).unwrap();
-    document["attestation"]["agents"]["tees"] = serde_json::json!(["sev-snp"]);
+    let agents = document["attestation"]["agents"].as_object_mut().unwrap();
+    agents.insert("tees".to_owned(), serde_json::json!(["sev-snp"]));
+    agents.insert("simulated_roots".to_owned(), serde_json::json!([]));
+    agents.remove("sev_snp");
     let payload = serde_json::to_vec(&document).unwrap();
     let signed = Envelope::sign(
         envelope.payload_type(),
@@ -123,12 +126,12 @@ fn a_contract_that_names_hardware_which_nothing_here_verifies_is_refused() {
 fn a_chip_that_the_contract_does_not_name_is_refused() {
     let federation = federation();
     let contract = federation.agreed("pinned.dsse", |document| {
-        document.attestation.agents.chip_ids =
-            Criterion::Stated(vec!["07".repeat(32).parse().unwrap()]);
+        let snp = document.attestation.agents.sev_snp.as_mut().unwrap();
+        snp.chip_ids = Criterion::Stated(vec!["07".repeat(64).parse().unwrap()]);
     });
     let keeper = federation.agent(PROVIDERS[0], None);
     let refused = federation.try_register(&contract, &keeper);
-    refused.refused(10, "attestation-refused", &["chip", &"07".repeat(32)]);
+    refused.refused(10, "attestation-refused", &["chip", &"07".repeat(64)]);
     stop(vec![keeper]);
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tributary_accounting::Epsilon;
-use tributary_attest::{DebugRule, Measurement, Policy, Tee};
+use tributary_attest::{CodeRule, DebugRule, Measurement, Policy, Tee};
 use tributary_console::{Blame, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{
     Contract, ContractError, DatasetRef, Digest, Document, PartyKey, PartyName, PartyRole,
@@ -298,10 +298,12 @@ fn leaves(document: &Document) -> Vec<String> {
 }
 
 fn names(policy: &Policy, program: &Measurement) -> bool {
-    policy
-        .measurements
-        .stated()
-        .is_none_or(|measurements| measurements.contains(program))
+    // Who signed its launch is not known here, and may be enough.
+    policy.code == CodeRule::MeasurementOrSigner
+        || policy
+            .measurements
+            .stated()
+            .is_none_or(|measurements| measurements.contains(program))
 }
 
 /// What an officer should think twice about, whoever reads.
@@ -327,9 +329,9 @@ pub(super) fn warnings(
                 "{who} may run under a debugger, which reads every record"
             ));
         }
-        if policy.measurements.stated().is_none() {
+        if policy.measurements.stated().is_none() && policy.signers.stated().is_none() {
             warnings.push(format!(
-                "{who} may run any program: the contract names no measurement"
+                "{who} may run any program: the contract names no measurement and no signer"
             ));
         }
     }

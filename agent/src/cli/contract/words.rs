@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tributary_attest::Policy;
+use tributary_attest::{CodeRule, Policy};
 use tributary_console::{Align, HumanDuration, Table};
 use tributary_protocol::{Optimiser, PartyRole};
 
@@ -179,6 +179,9 @@ fn which_programs(view: &View, out: &mut dyn Write) -> io::Result<()> {
             join(&policy.tees),
             programs(policy)
         )?;
+        for line in policy.words() {
+            writeln!(out, "    {line}")?;
+        }
     }
     if let Some(you) = &view.you {
         let named = if you.program_is_named {
@@ -197,9 +200,18 @@ fn which_programs(view: &View, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn programs(policy: &Policy) -> String {
-    match policy.measurements.stated() {
-        None => "ANY program".to_owned(),
-        Some(measurements) => join(measurements),
+    let either = policy.code == CodeRule::MeasurementOrSigner;
+    match (policy.measurements.stated(), policy.signers.stated()) {
+        (None, None) => "ANY program".to_owned(),
+        (None, Some(signers)) => format!("any program signed by {}", join(signers)),
+        (Some(measurements), Some(signers)) if either => {
+            format!(
+                "{}, or any program signed by {}",
+                join(measurements),
+                join(signers)
+            )
+        }
+        (Some(measurements), _) => join(measurements),
     }
 }
 

@@ -31,6 +31,9 @@ use crate::validation::{ModelAtHand, findings, warnings};
       --aggregator-program target/release/aggregator \\
       --agent-program target/release/agent --out contract.dsse
 
+For confidential VMs, give policies in the place of the root and the programs:
+  --aggregator-policy aggregator.policy.json --agent-policy agents.policy.json
+
 Without --recipe, say how to train: --sampling-rate 0.02 --clipping-norm 1 --steps 600
 --optimiser adam --learning-rate 0.002 --divisor 255 --mean 0.13 --deviation 0.31 --delta 1e-5")]
 pub(in crate::cli) struct NewArgs {
@@ -110,15 +113,33 @@ struct DataArgs {
 #[derive(Debug, Args)]
 struct AttestationArgs {
     /// The public key of the federation's simulated root, root.pub: platforms that it certified are accepted. They
-    /// protect nothing; SEV-SNP and TDX are not built yet.
-    #[arg(long, value_name = "FILE")]
-    simulated_root: PathBuf,
+    /// protect nothing. For SEV-SNP and TDX give policies.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present_all = ["aggregator_policy", "agent_policy"]
+    )]
+    simulated_root: Option<PathBuf>,
+    /// What aggregators must show: an appraisal policy, as `attest policy new` writes it.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["aggregator_program", "aggregator_measurement"]
+    )]
+    aggregator_policy: Option<PathBuf>,
+    /// What agents must show: an appraisal policy.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["agent_program", "agent_measurement"]
+    )]
+    agent_policy: Option<PathBuf>,
     /// The program that aggregators must run: its measurement goes into the contract.
     #[arg(
         long,
         value_name = "FILE",
         conflicts_with = "aggregator_measurement",
-        required_unless_present = "aggregator_measurement"
+        required_unless_present_any = ["aggregator_measurement", "aggregator_policy"]
     )]
     aggregator_program: Option<PathBuf>,
     /// The same, as the measurement that `attest measure` prints; several for several programs.
@@ -129,7 +150,7 @@ struct AttestationArgs {
         long,
         value_name = "FILE",
         conflicts_with = "agent_measurement",
-        required_unless_present = "agent_measurement"
+        required_unless_present_any = ["agent_measurement", "agent_policy"]
     )]
     agent_program: Option<PathBuf>,
     /// The same, as measurements.
@@ -252,10 +273,6 @@ impl NewArgs {
         let optimiser = training.optimiser(recipe, &mut missing);
         missing.check()?;
         let attestation = &self.attestation;
-        let root = SimulatedRootKey::load(&attestation.simulated_root).or_fail(
-            ErrorCode::KEY_UNREADABLE,
-            attestation.simulated_root.display(),
-        )?;
         Ok(Wishes {
             purpose: self.purpose.clone(),
             consumer: home.party().party().clone(),
@@ -285,13 +302,13 @@ impl NewArgs {
             },
             label: self.data.label.clone(),
             model,
-            aggregator: policy(
-                root,
+            aggregator: attestation.policy(
+                attestation.aggregator_policy.as_deref(),
                 attestation.aggregator_program.as_deref(),
                 &attestation.aggregator_measurement,
             )?,
-            agents: policy(
-                root,
+            agents: attestation.policy(
+                attestation.agent_policy.as_deref(),
                 attestation.agent_program.as_deref(),
                 &attestation.agent_measurement,
             )?,
@@ -336,16 +353,44 @@ impl Missing {
     }
 }
 
-fn policy(
-    root: SimulatedRootKey,
-    program: Option<&Path>,
-    stated: &[Measurement],
-) -> Result<Policy, Failure> {
-    let measurements = match program {
-        Some(program) => {
-            vec![Measurement::of_file(program).or_fail(ErrorCode::IO, program.display())?]
+impl AttestationArgs {
+    /// The policy of a file, or that of simulated platforms which run these programs.
+    fn policy(
+        &self,
+        file: Option<&Path>,
+        program: Option<&Path>,
+        stated: &[Measurement],
+    ) -> Result<Policy, Failure> {
+        if let Some(file) = file {
+            return read_policy(file);
         }
-        None => stated.to_vec(),
-    };
-    Ok(Policy::simulated(root, measurements))
+        let Some(root) = &self.simulated_root else {
+            return Err(
+                Failure::new(ErrorCode::USAGE, "expected also --simulated-root")
+                    .hint("give the federation's root.pub, or policies for aggregators and agents")
+                    .blame(Blame::Configuration),
+            );
+        };
+        let root =
+            SimulatedRootKey::load(root).or_fail(ErrorCode::KEY_UNREADABLE, root.display())?;
+        let measurements = match program {
+            Some(program) => {
+                vec![Measurement::of_file(program).or_fail(ErrorCode::IO, program.display())?]
+            }
+            None => stated.to_vec(),
+        };
+        Ok(Policy::simulated(root, measurements))
+    }
+}
+
+fn read_policy(file: &Path) -> Result<Policy, Failure> {
+    let bytes = read_limited(file, Policy::MAX_JSON)?;
+    let policy = Policy::from_json(&bytes)
+        .and_then(|policy| policy.check().map(|()| policy))
+        .or_fail(ErrorCode::CONTRACT_INVALID, file.display());
+    policy.map_err(|failure| {
+        failure
+            .hint("correct the policy; `attest policy new` writes one to begin with")
+            .blame(Blame::Configuration)
+    })
 }

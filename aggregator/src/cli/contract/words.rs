@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use tributary_attest::{Criterion, Policy};
+use tributary_attest::{CodeRule, Criterion, Policy};
 use tributary_console::{Align, ErrorCode, Failure, FailureContext as _, Table};
 use tributary_protocol::{
     Digest, Document, Metrics, PartyName, PartyRole, Schedule, SequenceNumber, SignedContract,
@@ -209,6 +209,9 @@ impl<'a> Words<'a> {
             ("agents", &document.attestation.agents),
         ] {
             writeln!(out, "{who}: {}", programs(policy))?;
+            for line in policy.words() {
+                writeln!(out, "  {line}")?;
+            }
         }
         Ok(())
     }
@@ -217,11 +220,15 @@ impl<'a> Words<'a> {
 /// Which programs a policy lets in, on which machines.
 fn programs(policy: &Policy) -> String {
     let tees: Vec<String> = policy.tees.iter().map(ToString::to_string).collect();
-    let programs = match &policy.measurements {
-        Criterion::Any => "any program".to_owned(),
-        Criterion::Stated(measurements) => {
-            let measurements: Vec<String> = measurements.iter().map(ToString::to_string).collect();
-            measurements.join(" or ")
+    let programs = match (&policy.measurements, &policy.signers) {
+        (Criterion::Any, Criterion::Any) => "any program".to_owned(),
+        (Criterion::Any, Criterion::Stated(_)) => "any program of the signers below".to_owned(),
+        (Criterion::Stated(measurements), signers) => {
+            let mut programs: Vec<String> = measurements.iter().map(ToString::to_string).collect();
+            if policy.code == CodeRule::MeasurementOrSigner && *signers != Criterion::Any {
+                programs.push("any program of the signers below".to_owned());
+            }
+            programs.join(" or ")
         }
     };
     format!("{} on {}", programs, tees.join(" or "))

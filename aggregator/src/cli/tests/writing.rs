@@ -1,10 +1,11 @@
 //! Homes, models, and contracts before they are registered.
 
 use serde_json::{Value, json};
+use tributary_attest::{Policy, TdxPolicy};
 use tributary_console::Exit;
 use tributary_protocol::{Authorisation, Identity, SignedContract};
 
-use super::scene::{NEW, Scene, offer};
+use super::scene::{AGENT_PROGRAM, NEW, Scene, measurement, offer};
 
 #[test]
 fn a_home_is_made_once_and_opens_with_its_passphrase_only() {
@@ -180,6 +181,65 @@ fn a_recipe_can_be_a_file() {
     assert_eq!(document["pipeline"]["loss"], "mse");
     assert_eq!(document["pipeline"]["optimiser"]["kind"], "rmsprop");
     assert_eq!(document["privacy"]["clipping_norm"], 1.5);
+}
+
+#[test]
+fn policies_come_from_files_and_those_that_make_no_sense_are_refused() {
+    let scene = Scene::new();
+    let mut policy = Policy {
+        tdx: Some(TdxPolicy::baseline()),
+        ..Policy::simulated(scene.root.public_key(), [measurement(b"another program")])
+    };
+    let line = NEW.replace(
+        "--aggregator-program DIR/aggregator-program",
+        "--aggregator-policy DIR/policy.json",
+    );
+    let put = |policy: &Value| scene.put("policy.json", policy.to_string().as_bytes());
+    put(&json!({"tees": ["simulated"]}));
+    check_refused(&scene, &line, "contract-invalid", "missing field");
+    policy.sev_snp = None;
+    policy.tdx = None;
+    put(&json!(policy));
+    check_refused(&scene, &line, "contract-invalid", "no section");
+    policy.tdx = Some(TdxPolicy::baseline());
+    put(&json!(policy));
+    scene
+        .run(&format!(
+            "{line} --aggregator-program DIR/aggregator-program"
+        ))
+        .error(Exit::Usage, "usage");
+    let without_root = line.replace("--simulated-root ROOT/root.pub", "");
+    scene.run(&without_root).error(Exit::Usage, "usage");
+
+    let written = scene.ok(&line);
+    let attestation = &written["contract"]["attestation"];
+    assert_eq!(attestation["aggregator"], json!(policy));
+    assert_eq!(
+        attestation["agents"],
+        json!(Policy::simulated(
+            scene.root.public_key(),
+            [measurement(AGENT_PROGRAM)]
+        ))
+    );
+    let shown = scene.say("contract show DIR/contract.dsse");
+    for words in [
+        "tdx.tcb_statuses: UpToDate",
+        "sev_snp.guest_policy.migration_agent: forbidden",
+        "any, not looked at: ",
+        "sev_snp.chip_ids",
+    ] {
+        assert!(shown.stdout.contains(words), "{words}: {}", shown.stdout);
+    }
+
+    // With policies for both, no root is needed.
+    let both = without_root
+        .replace(
+            "--agent-program DIR/agent-program",
+            "--agent-policy DIR/policy.json",
+        )
+        .replace("contract.dsse", "hardware.dsse");
+    let written = scene.ok(&both);
+    assert_eq!(written["contract"]["attestation"]["agents"], json!(policy));
 }
 
 /// What `contract new` refuses, and with which words; nothing is written.

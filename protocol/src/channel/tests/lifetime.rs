@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use tributary_attest::Policy;
 
-use super::setup::{Net, ended_by_peer};
+use super::setup::{Net, address_of, ended_by_peer, establish};
 use crate::{
     channel::{ChannelError, CloseCode},
     handshake::RefusalCode,
@@ -104,6 +104,81 @@ async fn an_overdue_peer_is_attested_anew_by_itself() {
         at = aggregator.next_attestation() => assert!(at.unwrap() > net.federation.now),
     }
     assert_eq!(aggregator.attestation_age(), Some(Duration::ZERO));
+}
+
+#[tokio::test]
+async fn another_policy_closes_the_channel_with_a_peer_that_does_not_meet_it() {
+    let net = Net::new();
+    let [provider, aggregator] = net.records().await;
+    net.federation.change(|terms| {
+        let other = tributary_attest::Measurement::of_bytes(b"a mended aggregator");
+        terms.aggregator_policy.measurements = tributary_attest::Criterion::Stated(vec![other]);
+    });
+    let error = provider.keep_attested().await;
+    assert_eq!(
+        error.refusal(),
+        Some(RefusalCode::EvidenceRefused),
+        "{error}"
+    );
+    assert_eq!(
+        aggregator.closed().await.refusal(),
+        Some(RefusalCode::EvidenceRefused)
+    );
+    assert!(provider.open_batches().await.is_err());
+}
+
+#[tokio::test]
+async fn another_policy_that_the_peer_meets_is_met_on_the_same_channel() {
+    let net = Net::new();
+    let [provider, aggregator] = net.records().await;
+    net.federation.change(|terms| {
+        terms.aggregator_policy.maximum_age_seconds = tributary_attest::Criterion::Any;
+    });
+    tokio::select! {
+        gone = provider.keep_attested() => panic!("{gone}"),
+        at = aggregator.next_attestation() => at.unwrap(),
+    };
+    let checks = provider.verdict().checks;
+    let age = checks
+        .iter()
+        .find(|check| check.name == tributary_attest::CheckName::Age)
+        .unwrap();
+    assert_eq!(age.result, tributary_attest::CheckResult::NotChecked);
+}
+
+#[tokio::test]
+async fn a_revocation_closes_the_channel_without_waiting_for_the_interval() {
+    let net = Net::new();
+    let [provider, aggregator] = net.records().await;
+    let now = net.federation.now;
+    net.federation.change(|terms| terms.revoked = Some(now));
+    let error = provider.keep_attested().await;
+    assert_eq!(
+        error.refusal(),
+        Some(RefusalCode::ContractRevoked),
+        "{error}"
+    );
+    assert!(aggregator.request("?").await.is_err());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_judges_anew_does_so_at_once() {
+    let net = Net::new();
+    let f = &net.federation;
+    let (here, there) = (
+        net.endpoint(f.provider("hospital")),
+        net.endpoint(f.aggregator()),
+    );
+    let address = address_of(&there);
+    let (provider, aggregator) = tokio::join!(here.dial(address, &f.contract), establish(&there));
+    let provider = provider.unwrap().attested().unwrap();
+    let aggregator = aggregator.unwrap().attested().unwrap();
+    let kept = tokio::spawn(async move { provider.keep_attested().await });
+    // The task runs until it waits, so that it is asked and does not merely begin.
+    tokio::task::yield_now().await;
+    here.judge_anew();
+    aggregator.next_attestation().await.unwrap();
+    kept.abort();
 }
 
 #[tokio::test]

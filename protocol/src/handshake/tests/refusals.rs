@@ -354,12 +354,60 @@ fn simulated_evidence_of_another_federations_root_is_refused() {
 }
 
 #[test]
+fn the_right_program_on_a_machine_that_the_contract_does_not_name_is_refused() {
+    let f = Federation::new();
+    let tributary_attest::SimulatedHardware::SevSnp(hardware) = f.platform.hardware().clone()
+    else {
+        panic!("the federation's platform plays SEV-SNP");
+    };
+    let only = |chip| {
+        f.change(|terms| {
+            let snp = terms.aggregator_policy.sev_snp.as_mut().unwrap();
+            snp.chip_ids = tributary_attest::Criterion::Stated(vec![chip]);
+        });
+    };
+    only(hardware.chip_id);
+    for outcome in meet(&f, f.aggregator(), f.provider("bank")) {
+        outcome.unwrap().unwrap();
+    }
+    only(tributary_attest::ChipId::new([7; 64]));
+    check(
+        &f,
+        f.aggregator(),
+        f.provider("bank"),
+        RefusalCode::EvidenceRefused,
+    );
+}
+
+#[test]
+fn the_machine_of_another_role_is_refused() {
+    // An agent's evidence in an aggregator's place, and the reverse: whoever holds the party's key, the program differs.
+    let f = Federation::new();
+    for (program, aggregator) in [(AGENT, true), (AGGREGATOR, false)] {
+        let mut dialer = if aggregator {
+            f.aggregator()
+        } else {
+            f.provider("bank")
+        };
+        dialer.attester = Some(f.machine(program));
+        let responder = if aggregator {
+            f.provider("bank")
+        } else {
+            f.aggregator()
+        };
+        check(&f, dialer, responder, RefusalCode::EvidenceRefused);
+    }
+}
+
+#[test]
 fn simulated_evidence_is_refused_where_the_contract_does_not_name_it() {
     let f = Federation::new();
     let root = SimulatedRoot::generate().unwrap().public_key();
     f.change(|terms| {
         terms.aggregator_policy = Policy {
             tees: vec![tributary_attest::Tee::SevSnp],
+            simulated_roots: vec![],
+            maximum_age_seconds: tributary_attest::Criterion::Any,
             ..Policy::simulated(root, [Measurement::of_bytes(AGGREGATOR)])
         };
     });
