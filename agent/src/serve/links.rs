@@ -129,9 +129,12 @@ impl HangUp {
 
     /// The next one; never where the system gives no signals.
     async fn next(&mut self) {
-        match &mut self.0 {
-            Some(signals) if signals.recv().await.is_some() => {}
-            _ => std::future::pending().await,
+        let came = match &mut self.0 {
+            Some(signals) => signals.recv().await,
+            None => None,
+        };
+        if came.is_none() {
+            std::future::pending().await
         }
     }
 }

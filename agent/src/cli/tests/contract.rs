@@ -81,6 +81,12 @@ fn show_says_who_gets_what_and_what_is_left() {
         "at most 3.000",
         "warnings",
         "simulated",
+        // Each criterion of the policy, and those that say any.
+        "tier: INSECURE",
+        "sev_snp.vmpls: 0",
+        "sev_snp.guest_policy.migration_agent: forbidden",
+        "any, not looked at: ",
+        "sev_snp.chip_ids",
     ] {
         assert!(alone.contains(words), "{words:?} in {alone}");
     }

@@ -54,6 +54,7 @@ impl Raw {
             clock: Arc::new(chrono::Utc::now),
             transport: net.transport,
             tls: self.tls.key,
+            judge_anew: tokio::sync::watch::Sender::new(0),
         };
         Link::new(connection, Arc::new(context)).unwrap()
     }
