@@ -132,13 +132,15 @@ async fn another_policy_that_the_peer_meets_is_met_on_the_same_channel() {
     let net = Net::new();
     let [provider, aggregator] = net.records().await;
     net.federation.change(|terms| {
-        terms.aggregator_policy.maximum_age_seconds = tributary_attest::Criterion::Any;
+        for policy in [&mut terms.aggregator_policy, &mut terms.provider_policy] {
+            policy.maximum_age_seconds = tributary_attest::Criterion::Any;
+        }
     });
     tokio::select! {
         gone = provider.keep_attested() => panic!("{gone}"),
         at = aggregator.next_attestation() => at.unwrap(),
     };
-    let checks = provider.verdict().checks;
+    let checks = aggregator.verdict().checks;
     let age = checks
         .iter()
         .find(|check| check.name == tributary_attest::CheckName::Age)
