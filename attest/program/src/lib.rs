@@ -33,8 +33,10 @@ use tributary_console::{CommandLine, Console, Failure, GlobalArgs};
   attest simulated new-platform --root federation --name agent-1 --out agent-1.platform
   attest measure simulated /usr/bin/agent
   attest policy new --from measurement.json --out policy.json
+  attest verify --evidence report.bin --endorsement vcek.der
   attest verify --evidence peer.evidence --policy policy.json --report-data 07…07
-  attest show peer.evidence
+  attest show report.bin
+  attest doctor
 
 Exit codes: 0 done or accepted, 1 failure, 2 usage, 10 refused; docs/exit-codes.md explains each."
 )]

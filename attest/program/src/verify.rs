@@ -5,30 +5,44 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::json;
-use tributary_attest::{Collateral, Evidence, Refusal, ReportData, Verdict, appraise};
-use tributary_console::{Console, Failure};
+use tributary_attest::{
+    Collateral, Evidence, Policy, Refusal, ReportData, Verdict, appraise,
+    danger_appraise_any_report_data,
+};
+use tributary_console::{Blame, Console, ErrorCode, Failure};
 
 use crate::{
     failures::refusal_failure,
-    files::{malformed, read_limited, read_policy},
+    files::{malformed, read_policy},
+    input::Input,
     table::table,
     time::parse_time,
 };
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  attest verify --evidence peer.evidence --policy policy.json --report-data $(cat expected.hex)
-  attest verify --evidence old.evidence --policy policy.json --report-data 07…07 --time 2026-11-20T12:00:00Z --json")]
+  attest verify --evidence report.bin --endorsement vcek.der
+  attest verify --evidence quote.bin --endorsement collateral.json --time 2025-06-27T04:53:20Z
+  attest verify --evidence peer.evidence --policy policy.json --report-data $(cat expected.hex) --json
+  attest verify --evidence report.bin --endorsement vcek.der --constraint 'C:<measurement> SEC:SECURE'
+
+Exit code 0: accepted. 10: refused, with every check that was made.")]
 pub(crate) struct VerifyArgs {
-    /// The evidence's file.
+    /// The evidence: an SEV-SNP report, a TDX quote, or this project's own container; told by content.
     #[arg(long, value_name = "FILE")]
     evidence: PathBuf,
-    /// The policy's file: a contract's appraisal policy, JSON.
-    #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
-    /// The 64 bytes that the evidence must have been made for.
+    /// What vouches for the evidence's signer: certificates in DER or PEM, or TDX collateral as JSON. May be repeated.
+    #[arg(long = "endorsement", value_name = "FILE")]
+    endorsements: Vec<PathBuf>,
+    /// The policy's file, JSON [default: genuine hardware, in date, not debugged, VMPL 0, consistent firmware].
+    #[arg(long, value_name = "FILE", conflicts_with = "constraint")]
+    policy: Option<PathBuf>,
+    /// A policy in one line, such as "C:<measurement> S:<signer> PROD:1 SVN:3 SEC:SECURE AGE:P30D".
+    #[arg(long, value_name = "STR")]
+    constraint: Option<String>,
+    /// The 64 bytes that the evidence must have been made for; not checked where left out.
     #[arg(long, value_name = "HEX")]
-    report_data: ReportData,
+    report_data: Option<ReportData>,
     /// The folder of collateral by which evidence of hardware is judged, as `attest collateral fetch` fills it.
     #[arg(long, env = "TRIBUTARY_COLLATERAL", value_name = "DIR")]
     collateral: Option<PathBuf>,
@@ -38,18 +52,48 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(crate) fn run(args: &VerifyArgs, console: &Console, now: DateTime<Utc>) -> Result<(), Failure> {
-    let bytes = read_limited(&args.evidence, Evidence::MAX_ENCODED)?;
-    let evidence =
-        Evidence::from_bytes(&bytes).map_err(|error| malformed(&args.evidence, error))?;
-    let policy = read_policy(&args.policy)?;
+    let evidence = evidence(args)?;
+    let policy = policy(args)?;
     let time = args.time.unwrap_or(now);
     let collateral = match &args.collateral {
         Some(folder) => Collateral::load(folder).map_err(|error| malformed(folder, error))?,
         None => Collateral::empty(),
     };
-    match appraise(&policy, &evidence, &args.report_data, &collateral, time) {
+    let outcome = match &args.report_data {
+        Some(expected) => appraise(&policy, &evidence, expected, &collateral, time),
+        // Nobody connects to a file: what it was made for may be unknown, and the output says that it was not checked.
+        None => danger_appraise_any_report_data(&policy, &evidence, &collateral, time),
+    };
+    match outcome {
         Ok(verdict) => accept(&verdict, console),
         Err(refusal) => Err(refuse(&refusal)),
+    }
+}
+
+fn evidence(args: &VerifyArgs) -> Result<Evidence, Failure> {
+    let endorsements = args
+        .endorsements
+        .iter()
+        .map(|file| {
+            Input::read(file)?
+                .into_endorsement()
+                .map_err(|reason| malformed(file, reason))
+        })
+        .collect::<Result<_, _>>()?;
+    Input::read(&args.evidence)?
+        .into_evidence(endorsements)
+        .map_err(|reason| malformed(&args.evidence, reason))
+}
+
+fn policy(args: &VerifyArgs) -> Result<Policy, Failure> {
+    match (&args.policy, &args.constraint) {
+        (Some(file), _) => read_policy(file),
+        (None, Some(line)) => Policy::from_constraint(line).map_err(|error| {
+            Failure::from_error(ErrorCode::POLICY_INVALID, &error)
+                .hint("write it as C:<measurement> S:<signer> PROD:1 SVN:3 SEC:SECURE AGE:P30D")
+                .blame(Blame::Configuration)
+        }),
+        (None, None) => Ok(Policy::default_for_verify()),
     }
 }
 

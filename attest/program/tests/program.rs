@@ -357,3 +357,100 @@ fn help_is_a_result_and_usage_an_error() {
     let ran = attest(folder.path(), "verify --evidence only");
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
 }
+
+/// How the check of this name ended.
+fn result(json: &Value, name: &str) -> Option<String> {
+    let checks = json["data"]["checks"].as_array()?;
+    let check = checks.iter().find(|check| check["name"] == name)?;
+    check["result"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn report_data_that_nobody_names_is_said_to_be_unchecked() {
+    let folder = federation();
+    let line = "verify --evidence @evidence --policy @policy --json";
+    let ran = attest(folder.path(), line);
+    assert_eq!(ran.code, 0, "{}", ran.stdout);
+    assert_eq!(result(&ran.json(), "report-data").unwrap(), "not_checked");
+}
+
+#[test]
+fn without_a_policy_hardware_is_asked_for() {
+    let folder = federation();
+    let ran = attest(folder.path(), "verify --evidence @evidence --json");
+    let json = ran.json();
+    assert_eq!(
+        (ran.code, result(&json, "tee").unwrap().as_str()),
+        (10, "fail")
+    );
+    assert_eq!(json["error"]["code"], "simulated-refused");
+    assert_eq!(json["data"]["verdict"], "refused");
+}
+
+#[test]
+fn a_constraint_is_a_policy_in_one_line() {
+    let folder = federation();
+    let root = fs::read_to_string(folder.path().join("fed/root.pub")).unwrap();
+    let measurement = Measurement::of_bytes(b"a program");
+    let verify = |constraint: &str| {
+        let (console, captured) = Console::captured(true);
+        let evidence = folder.path().join("evidence").display().to_string();
+        let args = ["attest", "verify", "--json", "--evidence", &evidence];
+        let args = args.into_iter().chain(["--constraint", constraint]);
+        let exit = run_with(args, &console, |line, console| {
+            program_at(line, console, now())
+        });
+        (exit.code(), captured.stdout())
+    };
+    let root = root.trim();
+    let (code, out) = verify(&format!("C:{measurement} SEC:INSECURE ROOT:{root}"));
+    assert_eq!(code, 0, "{out}");
+    let (code, out) = verify(&format!("C:{measurement} SEC:SECURE"));
+    assert_eq!(code, 10, "{out}");
+    let (code, out) = verify("C:nothing");
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("policy-invalid"), "{out}");
+    let both = attest(
+        folder.path(),
+        "verify --evidence @evidence --policy @policy --constraint C:00",
+    );
+    assert_eq!(both.code, 2);
+}
+
+#[test]
+fn doctor_says_what_the_machine_produces() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = attest(folder.path(), "doctor --json --root @");
+    let json = ran.json();
+    assert_eq!((ran.code, &json["data"]["produces"]), (0, &Value::Null));
+    let findings = json["data"]["findings"].as_array().unwrap();
+    assert!(findings.iter().any(|finding| {
+        finding["name"] == "configfs"
+            && finding["state"] == "absent"
+            && finding["mend"].as_str().unwrap().starts_with("mount")
+    }));
+    let ran = attest(folder.path(), "doctor --root @");
+    assert!(
+        ran.stdout.contains("produces no evidence"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn files_of_another_kind_are_refused_by_name() {
+    let folder = federation();
+    fs::write(folder.path().join("text"), "no evidence").unwrap();
+    for line in [
+        "verify --evidence @text",
+        "verify --evidence @evidence --policy @policy --endorsement @text",
+        "verify --evidence @evidence --policy @policy --endorsement @evidence",
+        "verify --evidence @policy --policy @policy",
+        "show @text",
+        "show @policy",
+    ] {
+        let ran = attest(folder.path(), &format!("{line} --json"));
+        assert_eq!(ran.code, 1, "{line}");
+        assert_eq!(ran.json()["error"]["code"], "evidence-malformed", "{line}");
+    }
+}

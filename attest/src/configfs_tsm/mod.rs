@@ -13,5 +13,5 @@ pub(crate) mod stand_in;
 pub use self::error::TsmError;
 pub(crate) use self::{
     filesystem::{KernelFolder, TsmFilesystem},
-    request::{Provider, TsmReport, provider_here, request_report},
+    request::{Provider, provider_here, request_report},
 };

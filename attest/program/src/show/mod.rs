@@ -1,0 +1,103 @@
+//! `attest show`: what a file states about itself.
+
+mod certificate;
+
+use std::{io::Write, path::PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use tributary_attest::{Evidence, danger_read_unverified};
+use tributary_console::{Console, Failure};
+
+use crate::{files::malformed, input::Input};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  attest show peer.evidence
+  attest show report.bin --json
+  attest show vcek.pem")]
+pub(crate) struct ShowArgs {
+    /// A container of evidence, an SEV-SNP report, a TDX quote, or certificates in DER or PEM.
+    file: PathBuf,
+}
+
+pub(crate) fn run(args: &ShowArgs, console: &Console) -> Result<(), Failure> {
+    match Input::read(&args.file)? {
+        Input::Certificates(bytes) => {
+            let certificates =
+                certificate::read(&bytes).map_err(|reason| malformed(&args.file, reason))?;
+            let data = json!({
+                "kind": "certificates",
+                "verified": false,
+                "certificates": certificates,
+            });
+            console.result(&data, |out| {
+                for certificate in &certificates {
+                    writeln!(out, "certificate, UNVERIFIED")?;
+                    write_fields(out, "  ", certificate)?;
+                }
+                Ok(())
+            })
+        }
+        input => {
+            let kind = input.name();
+            let evidence = input
+                .into_evidence(Vec::new())
+                .map_err(|reason| malformed(&args.file, reason))?;
+            show_evidence(args, kind, &evidence, console)
+        }
+    }
+}
+
+fn show_evidence(
+    args: &ShowArgs,
+    kind: &str,
+    evidence: &Evidence,
+    console: &Console,
+) -> Result<(), Failure> {
+    let claims =
+        danger_read_unverified(evidence).map_err(|message| malformed(&args.file, message))?;
+    let endorsements: Vec<usize> = evidence.endorsements().iter().map(Vec::len).collect();
+    let data = json!({
+        "kind": kind,
+        "verified": false,
+        "report_bytes": evidence.report().len(),
+        "endorsement_bytes": endorsements,
+        "claims": claims,
+    });
+    console.result(&data, |out| {
+        let bytes = evidence.report().len();
+        writeln!(
+            out,
+            "{kind}, UNVERIFIED: {} report of {bytes} bytes",
+            claims.tee
+        )?;
+        write_fields(out, "  ", &data["claims"])?;
+        for (number, bytes) in endorsements.iter().enumerate() {
+            writeln!(out, "endorsement {} of {bytes} bytes", number + 1)?;
+        }
+        match claims.tee.warning() {
+            Some(warning) => writeln!(out, "{warning}"),
+            None => Ok(()),
+        }
+    })
+}
+
+/// An object's fields, one a line, objects within it indented.
+fn write_fields(out: &mut dyn Write, indent: &str, fields: &Value) -> std::io::Result<()> {
+    let Some(fields) = fields.as_object() else {
+        return writeln!(out, "{indent}{fields}");
+    };
+    for (name, value) in fields {
+        match value {
+            Value::Object(_) => {
+                writeln!(out, "{indent}{name}")?;
+                write_fields(out, &format!("{indent}  "), value)?;
+            }
+            Value::String(text) => writeln!(out, "{indent}{name:<16} {text}")?,
+            Value::Null => writeln!(out, "{indent}{name:<16} not stated")?,
+            value => writeln!(out, "{indent}{name:<16} {value}")?,
+        }
+    }
+    Ok(())
+}
