@@ -1,7 +1,4 @@
 //! How AMD's and Intel's services are asked, and what is taken from them.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use tributary_collateral_fetch::{
     FetchError, FetchOptions, Fetcher, Fmspc, Kds, KeyKind, PckCa, Pcs, ServiceUrl, SnpFirmware,

@@ -16,7 +16,7 @@ use rustls::{
 
 /// What a service does with one connection.
 #[derive(Debug, Clone)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// Sends these bytes, and closes.
     Raw(Vec<u8>),
     /// Reads the request, and says nothing until the other side is gone.
@@ -25,12 +25,12 @@ pub enum Reply {
 
 impl Reply {
     /// Status 200 with headers, each with its line end, and a body.
-    pub fn ok(headers: &str, body: &[u8]) -> Self {
+    pub(crate) fn ok(headers: &str, body: &[u8]) -> Self {
         Self::status("200 OK", headers, body)
     }
 
     /// Another status.
-    pub fn status(status: &str, headers: &str, body: &[u8]) -> Self {
+    pub(crate) fn status(status: &str, headers: &str, body: &[u8]) -> Self {
         let head = format!(
             "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
             body.len()
@@ -43,25 +43,25 @@ impl Reply {
 type Script = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
 
 /// A service that listens until the test ends.
-pub struct Service {
-    pub address: SocketAddr,
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
     /// The targets of all requests, in order.
-    pub asked: Arc<Mutex<Vec<String>>>,
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Service {
     /// Answers with these replies in turn, and with the last one from then on.
-    pub fn in_turn(replies: impl IntoIterator<Item = Reply>) -> Self {
+    pub(crate) fn in_turn(replies: impl IntoIterator<Item = Reply>) -> Self {
         Self::start(None, turns(replies))
     }
 
     /// Answers by target, without TLS.
-    pub fn by_target(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn by_target(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
         Self::start(None, Arc::new(script))
     }
 
     /// Answers over TLS with a certificate for localhost.
-    pub fn over_tls(tls: &Tls, replies: impl IntoIterator<Item = Reply>) -> Self {
+    pub(crate) fn over_tls(tls: &Tls, replies: impl IntoIterator<Item = Reply>) -> Self {
         Self::start(Some(Arc::clone(&tls.config)), turns(replies))
     }
 
@@ -87,12 +87,12 @@ impl Service {
     }
 
     /// Its address without TLS.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// How often it was asked.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 }
@@ -139,14 +139,14 @@ fn read_target(stream: &mut BufReader<impl Read>) -> std::io::Result<String> {
 }
 
 /// A certificate for localhost that signs itself.
-pub struct Tls {
+pub(crate) struct Tls {
     /// The certificate, in DER.
-    pub root: Vec<u8>,
+    pub(crate) root: Vec<u8>,
     config: Arc<ServerConfig>,
 }
 
 impl Tls {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let root = made.cert.der().to_vec();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -164,7 +164,7 @@ impl Tls {
 }
 
 /// A proxy that connects whoever asks, and remembers to where.
-pub fn proxy() -> Service {
+pub(crate) fn proxy() -> Service {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let asked = Arc::<Mutex<Vec<String>>>::default();

@@ -1,7 +1,4 @@
 //! What a fetch does with each kind of answer, from services on loopback.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::{
     sync::{Arc, Mutex},
