@@ -36,7 +36,7 @@ pub(crate) struct NewArgs {
     /// A launch digest of SEV-SNP; may be given several times.
     #[arg(long, value_name = "HEX")]
     snp_measurement: Vec<Measurement>,
-    /// An MRTD of TDX, with any further registers; may be given several times.
+    /// An MRTD of TDX, with any RTMRs; may be given several times.
     #[arg(long, value_name = "HEX")]
     mrtd: Vec<Measurement>,
     /// The root of the simulated platforms, for measurements of the simulated TEE alone.

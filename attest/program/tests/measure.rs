@@ -11,8 +11,8 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sha2::{Digest, Sha384};
 use tributary_attest::{
-    DirectBoot, FileDigest, FirmwareGeneration, GuestFeatures, KernelHashes, PageOrder,
-    SnpFirmware, SnpGuest, TdxFirmware, VcpuType,
+    DirectBoot, FileDigest, FirmwareGeneration, GuestFeatures, KernelHashes, PageOrder, Policy,
+    SnpFirmware, SnpGuest, TdxFirmware, Tee, VcpuType,
 };
 use tributary_attest_program::program_at;
 use tributary_console::{Console, run_with};
@@ -354,4 +354,182 @@ fn tdx_wants_a_source() {
         message.contains("expected a command line, got an empty one"),
         "{message}"
     );
+}
+
+fn policy(folder: &Path, line: &str) -> Policy {
+    let ran = attest(folder, line);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+#[test]
+fn policy_new_names_exactly_what_was_measured() {
+    let folder = files();
+    let save = |name: &str, line: &str| {
+        let ran = attest(folder.path(), &format!("{line} --json"));
+        assert_eq!(ran.code, 0, "{}", ran.stdout);
+        fs::write(folder.path().join(name), &ran.stdout).unwrap();
+        ran.data()
+    };
+    let measure = |vcpus| {
+        format!(
+            "measure snp --firmware @snp.fd --vcpus {vcpus} --vcpu-type EPYC-Milan --kernel @kernel --cmdline quiet"
+        )
+    };
+    let small = save("small.json", &measure(1));
+    let large = save("large.json", &measure(2));
+    let tdx = save(
+        "tdx.json",
+        &format!("measure tdx --firmware @tdx.fd {BOOT}"),
+    );
+
+    let made = policy(
+        folder.path(),
+        "policy new --from @small.json --from @large.json --from @tdx.json",
+    );
+    assert_eq!(made.tees, [Tee::SevSnp, Tee::Tdx]);
+    let measured = |data: &Value, name: &str| data[name].as_str().unwrap().to_owned();
+    let json = serde_json::to_value(&made).unwrap();
+    let expected = [
+        measured(&small, "measurement"),
+        measured(&large, "measurement"),
+        measured(&tdx, "mrtd"),
+    ];
+    assert_eq!(json["measurements"], serde_json::json!(expected));
+    assert_eq!(
+        (&json["debug"], &json["tier"]),
+        (&"forbidden".into(), &"SECURE".into())
+    );
+    assert_eq!(json["tdx"]["mrtd"], serde_json::json!([expected[2]]));
+    assert_eq!(
+        json["tdx"]["rtmr1"],
+        serde_json::json!([measured(&tdx, "rtmr1")])
+    );
+    assert_eq!(
+        (&json["tdx"]["rtmr0"], &json["tdx"]["rtmr3"]),
+        (&"any".into(), &"any".into())
+    );
+
+    let typed = policy(
+        folder.path(),
+        &format!("policy new --snp-measurement {}", expected[0]),
+    );
+    assert_eq!(
+        (typed.tees.as_slice(), typed.tdx.is_none()),
+        (&[Tee::SevSnp][..], true)
+    );
+
+    // A file is written once, and is the policy that would have been printed.
+    let line = "policy new --from @small.json --out @policy.json";
+    assert_eq!(attest(folder.path(), line).code, 0);
+    let written: Policy =
+        serde_json::from_slice(&fs::read(folder.path().join("policy.json")).unwrap()).unwrap();
+    assert_eq!(
+        written,
+        policy(folder.path(), "policy new --from @small.json")
+    );
+    assert_eq!(attest(folder.path(), line).code, 1);
+}
+
+#[test]
+fn policy_new_for_the_simulated_tee_names_its_root() {
+    let folder = files();
+    let measured = attest(folder.path(), "measure simulated @kernel --json").stdout;
+    fs::write(folder.path().join("simulated.json"), measured).unwrap();
+    assert_eq!(
+        attest(folder.path(), "simulated new-root --out @fed").code,
+        0
+    );
+    let root = fs::read_to_string(folder.path().join("fed/root.pub")).unwrap();
+    let root = root.trim();
+    let made = policy(
+        folder.path(),
+        &format!("policy new --from @simulated.json --simulated-root {root}"),
+    );
+    assert_eq!(made.tees, [Tee::Simulated]);
+    let hardware = "00".repeat(48);
+    for (line, said) in [
+        (
+            "policy new --from @simulated.json --json".to_owned(),
+            "no root of it is named",
+        ),
+        (
+            format!("policy new --snp-measurement {hardware} --simulated-root {root} --json"),
+            "no measurement is of the simulated",
+        ),
+        (
+            format!(
+                "policy new --from @simulated.json --snp-measurement {hardware} --simulated-root {root} --json"
+            ),
+            "a policy that takes both protects nothing",
+        ),
+    ] {
+        let (code, message) = attest(folder.path(), &line).error();
+        assert!(code == 1 && message.contains(said), "{message}");
+    }
+}
+
+#[test]
+fn policy_new_refuses_what_is_no_measurement() {
+    let folder = files();
+    let digest = "ab".repeat(48);
+    let short = "ab".repeat(47);
+    for (content, said) in [
+        ("{}".to_owned(), "schema_version 1"),
+        (
+            r#"{"schema_version":1,"status":"error"}"#.to_owned(),
+            "status \"ok\"",
+        ),
+        (
+            r#"{"schema_version":1,"status":"ok","data":{"tee":"sgx"}}"#.to_owned(),
+            "expected `tee`",
+        ),
+        (
+            r#"{"schema_version":1,"status":"ok","data":{"tee":"sev-snp"}}"#.to_owned(),
+            "expected `measurement`, got none",
+        ),
+        (
+            r#"{"schema_version":1,"status":"ok","data":{"tee":"sev-snp","measurement":1}}"#
+                .to_owned(),
+            "as hexadecimal, got 1",
+        ),
+        (
+            format!(
+                r#"{{"schema_version":1,"status":"ok","data":{{"tee":"sev-snp","measurement":"{short}"}}}}"#
+            ),
+            "must be 48 bytes",
+        ),
+        (
+            format!(
+                r#"{{"schema_version":1,"status":"ok","data":{{"tee":"tdx","rtmr1":"{digest}"}}}}"#
+            ),
+            "expected `mrtd`, got none",
+        ),
+        ("not json".to_owned(), "expected ident"),
+    ] {
+        fs::write(folder.path().join("m.json"), content).unwrap();
+        let (code, message) = attest(folder.path(), "policy new --from @m.json --json").error();
+        assert!(code == 1 && message.contains(said), "{message}");
+    }
+    let content = |rtmr: &str| {
+        format!(
+            r#"{{"schema_version":1,"status":"ok","data":{{"tee":"tdx","mrtd":"{digest}"{rtmr}}}}}"#
+        )
+    };
+    fs::write(folder.path().join("a.json"), content("")).unwrap();
+    fs::write(
+        folder.path().join("b.json"),
+        content(&format!(r#","rtmr2":"{digest}""#)),
+    )
+    .unwrap();
+    let (_, message) = attest(
+        folder.path(),
+        "policy new --from @a.json --from @b.json --json",
+    )
+    .error();
+    assert!(
+        message.contains("rtmr2 is known of 1 of 2 machines"),
+        "{message}"
+    );
+    assert_eq!(attest(folder.path(), "policy new").code, 2);
 }

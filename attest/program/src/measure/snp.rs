@@ -22,7 +22,7 @@ use crate::files::read_limited;
     --vcpus 4 --vcpu-sig 00a00f11 --json > measurement.json
 
 docs/measurements.md says what the digest covers and what it was checked against.")]
-pub(super) struct SnpArgs {
+pub(crate) struct SnpArgs {
     /// The firmware's image (`-bios`), code and variables in one file.
     #[arg(long, value_name = "FILE")]
     firmware: PathBuf,

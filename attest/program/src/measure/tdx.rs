@@ -25,7 +25,7 @@ use crate::files::read_limited;
 
 With a log and files, the log must say what the files lead to. RTMR0 covers the host's memory map and ACPI tables and
 comes from a log alone. docs/measurements.md says what each register covers and what was checked against what.")]
-pub(super) struct TdxArgs {
+pub(crate) struct TdxArgs {
     /// The firmware's image (`-bios`), code and variables in one file: gives MRTD.
     #[arg(long, value_name = "FILE", required_unless_present = "event_log")]
     firmware: Option<PathBuf>,

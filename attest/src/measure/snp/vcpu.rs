@@ -43,10 +43,9 @@ impl fmt::Display for CpuSignature {
 macro_rules! vcpu_types {
     ($($name:ident $text:literal $family:literal $model:literal $stepping:literal,)*) => {
         /// QEMU's models of vCPU that SEV-SNP runs on, by the names `-cpu` takes.
-        #[allow(missing_docs)]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
-        pub enum VcpuType { $($name,)* }
+        pub enum VcpuType { $(#[doc = concat!("`", $text, "`.")] $name,)* }
 
         impl VcpuType {
             /// Every model.
