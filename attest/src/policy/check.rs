@@ -160,9 +160,6 @@ impl Policy {
     /// [`PolicyError`] for the first thing that makes no sense.
     pub fn check(&self) -> Result<(), PolicyError> {
         check_list("tees", &self.tees)?;
-        if let Some(&tee) = self.tees.iter().find(|tee| !tee.is_built()) {
-            return Err(PolicyError::NotBuilt { tee });
-        }
         self.check_roots()?;
         self.check_sections()?;
         check_stated("measurements", &self.measurements)?;
@@ -171,7 +168,12 @@ impl Policy {
         self.check_code()?;
         self.check_age()?;
         self.sev_snp.as_ref().map_or(Ok(()), check_snp)?;
-        self.tdx.as_ref().map_or(Ok(()), check_tdx)
+        self.tdx.as_ref().map_or(Ok(()), check_tdx)?;
+        // Last, so that a policy that makes no sense anywhere is told so before one that another build enforces.
+        self.tees
+            .iter()
+            .find(|tee| !tee.is_built())
+            .map_or(Ok(()), |tee| Err(PolicyError::NotBuilt { tee: *tee }))
     }
 
     fn check_age(&self) -> Result<(), PolicyError> {
