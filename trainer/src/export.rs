@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use prost::Message;
 use thiserror::Error;
 
+use crate::graph::{Graph, GraphError, Place};
 use crate::onnx::{FLOAT, MODEL_SIZE_LIMIT, ModelProto, NodeProto, OnnxError, TensorProto};
 use crate::parameters::{Parameters, ParametersError, RawTensor};
 
@@ -18,6 +19,9 @@ pub enum ExportError {
     /// The original is not an ONNX model.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// The original is not a model that could have been trained.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
     /// The weights cannot be read.
     #[error(transparent)]
     Parameters(#[from] ParametersError),
@@ -31,8 +35,8 @@ pub enum ExportError {
     Shape {
         /// The weight.
         name: String,
-        /// Sizes in the file.
-        expected: Vec<i64>,
+        /// Sizes in the original model.
+        expected: Vec<usize>,
         /// Sizes of the trained weight.
         got: Vec<usize>,
     },
@@ -40,7 +44,7 @@ pub enum ExportError {
 
 /// The original file with trained weights in the place of the initial ones.
 ///
-/// Where the exporter had two layers share equal weights through an `Identity` node, each gets its own.
+/// Where the exporter had two layers share equal weights, through an `Identity` node or not, each gets its own.
 ///
 /// ```
 /// use tributary_trainer::{Graph, Parameters, export_onnx, models};
@@ -55,106 +59,169 @@ pub enum ExportError {
 /// Where the bytes are no ONNX model, or the weights are not those of this model.
 pub fn export_onnx(original: &[u8], parameters: &Parameters) -> Result<Vec<u8>, ExportError> {
     // Decoded once in full, so that everything below works on a file that is known to be well formed.
-    ModelProto::read(original)?;
-    let weights: Weights = parameters
-        .raw()?
-        .into_iter()
-        .map(|weight| (weight.name.clone(), weight))
-        .collect();
-    let mut placed = HashSet::new();
-    let mut model = Vec::with_capacity(original.len());
+    let model = ModelProto::read(original)?;
+    let graph = Graph::from_onnx(original)?;
+    let edits = Edits::new(&model, &graph, parameters)?;
+    let mut edited = Vec::with_capacity(original.len());
     for field in fields(original)? {
         match (field.number, field.payload) {
-            (MODEL_GRAPH, Some(graph)) => write_field(
-                &mut model,
-                MODEL_GRAPH,
-                &edit_graph(graph, &weights, &mut placed)?,
-            ),
-            _ => model.extend_from_slice(field.whole),
+            (MODEL_GRAPH, Some(graph)) => {
+                write_field(&mut edited, MODEL_GRAPH, &edit_graph(graph, &edits)?);
+            }
+            _ => edited.extend_from_slice(field.whole),
         }
     }
-    match weights.keys().find(|name| !placed.contains(name.as_str())) {
-        Some(name) => Err(ExportError::Absent(name.clone())),
-        None => Ok(model),
-    }
+    Ok(edited)
 }
 
 /// Field numbers of onnx.proto.
 const MODEL_GRAPH: u64 = 7;
 const GRAPH_NODE: u64 = 1;
 const GRAPH_INITIALIZER: u64 = 5;
+const NODE_INPUT: u64 = 1;
 const TENSOR_FLOAT_DATA: u64 = 4;
 const TENSOR_RAW_DATA: u64 = 9;
 
-type Weights = HashMap<String, RawTensor>;
+/// What changes in a file.
+#[derive(Default)]
+struct Edits {
+    /// Data of initializers, by their place.
+    initializers: HashMap<usize, Vec<u8>>,
+    /// Outputs of `Identity` nodes that give way to an initializer.
+    identities: HashSet<String>,
+    /// Inputs of nodes, by node and place, that take another tensor.
+    inputs: HashMap<(usize, usize), String>,
+    /// Initializers that are added.
+    added: Vec<TensorProto>,
+}
 
-fn edit_graph(
-    graph: &[u8],
-    weights: &Weights,
-    placed: &mut HashSet<String>,
-) -> Result<Vec<u8>, ExportError> {
+impl Edits {
+    fn new(
+        model: &ModelProto,
+        graph: &Graph,
+        parameters: &Parameters,
+    ) -> Result<Self, ExportError> {
+        let plan = graph.plan();
+        let mut weights: HashMap<String, RawTensor> = parameters
+            .raw()?
+            .into_iter()
+            .map(|weight| (weight.name.clone(), weight))
+            .collect();
+        let initializers = model
+            .graph
+            .as_ref()
+            .map(|graph| graph.initializer.as_slice())
+            .unwrap_or_default();
+        let mut edits = Self::default();
+        for (info, origin) in plan.parameters.iter().zip(&plan.origins) {
+            let Some(weight) = weights.remove(&info.name) else {
+                continue;
+            };
+            if weight.dims != info.dims {
+                return Err(ExportError::Shape {
+                    name: weight.name,
+                    expected: info.dims.clone(),
+                    got: weight.dims,
+                });
+            }
+            let data = if origin.transposed {
+                transposed(&weight)
+            } else {
+                weight.data
+            };
+            let tensor = |name: &str, data: Vec<u8>| TensorProto {
+                dims: initializers[origin.initializer].dims.clone(),
+                data_type: FLOAT,
+                name: name.to_owned(),
+                raw_data: data,
+                ..TensorProto::default()
+            };
+            match &origin.place {
+                Place::Initializer => {
+                    edits.initializers.insert(origin.initializer, data);
+                }
+                Place::Identity(output) => {
+                    edits.added.push(tensor(output, data));
+                    edits.identities.insert(output.clone());
+                }
+                Place::New {
+                    tensor: name,
+                    node,
+                    input,
+                } => {
+                    edits.added.push(tensor(name, data));
+                    edits.inputs.insert((*node, *input), name.clone());
+                }
+            }
+        }
+        match weights.into_keys().min() {
+            Some(name) => Err(ExportError::Absent(name)),
+            None => Ok(edits),
+        }
+    }
+}
+
+/// The data of a matrix, column by column.
+fn transposed(weight: &RawTensor) -> Vec<u8> {
+    let [rows, columns] = [weight.dims[0], weight.dims[1]];
+    let (elements, _) = weight.data.as_chunks::<4>();
+    (0..columns)
+        .flat_map(|column| (0..rows).flat_map(move |row| elements[row * columns + column]))
+        .collect()
+}
+
+fn edit_graph(graph: &[u8], edits: &Edits) -> Result<Vec<u8>, ExportError> {
     let mut edited = Vec::with_capacity(graph.len());
-    let mut own = Vec::new();
+    let (mut nodes, mut initializers) = (0, 0);
     for field in fields(graph)? {
         match (field.number, field.payload) {
             (GRAPH_NODE, Some(payload)) => {
                 let node = NodeProto::decode(payload).map_err(malformed)?;
-                match node.output.first() {
-                    Some(output) if node.op_type == "Identity" && weights.contains_key(output) => {
-                        own.push(output.clone())
-                    }
-                    _ => edited.extend_from_slice(field.whole),
+                let gives_way = node.op_type == "Identity"
+                    && (node.output.first())
+                        .is_some_and(|output| edits.identities.contains(output));
+                if edits.inputs.keys().any(|(index, _)| *index == nodes) {
+                    let node = edit_node(payload, nodes, edits)?;
+                    write_field(&mut edited, GRAPH_NODE, &node);
+                } else if !gives_way {
+                    edited.extend_from_slice(field.whole);
                 }
+                nodes += 1;
             }
             (GRAPH_INITIALIZER, Some(payload)) => {
-                let tensor = TensorProto::decode(payload).map_err(malformed)?;
-                match weights.get(&tensor.name) {
-                    Some(weight) => {
-                        check_shape(&tensor, weight)?;
-                        write_field(
-                            &mut edited,
-                            GRAPH_INITIALIZER,
-                            &edit_tensor(payload, &weight.data)?,
-                        );
-                        placed.insert(tensor.name);
+                match edits.initializers.get(&initializers) {
+                    Some(data) => {
+                        write_field(&mut edited, GRAPH_INITIALIZER, &edit_tensor(payload, data)?);
                     }
                     None => edited.extend_from_slice(field.whole),
                 }
+                initializers += 1;
             }
             _ => edited.extend_from_slice(field.whole),
         }
     }
-    for name in own {
-        let Some(weight) = weights.get(&name) else {
-            continue;
-        };
-        let dims = weight
-            .dims
-            .iter()
-            .filter_map(|&dim| i64::try_from(dim).ok())
-            .collect();
-        let tensor = TensorProto {
-            dims,
-            data_type: FLOAT,
-            name: name.clone(),
-            raw_data: weight.data.clone(),
-            ..TensorProto::default()
-        };
+    for tensor in &edits.added {
         write_field(&mut edited, GRAPH_INITIALIZER, &tensor.encode_to_vec());
-        placed.insert(name);
     }
     Ok(edited)
 }
 
-fn check_shape(tensor: &TensorProto, weight: &RawTensor) -> Result<(), ExportError> {
-    if tensor.shape()? == weight.dims && tensor.data_type == FLOAT {
-        return Ok(());
+/// A node with some of its inputs replaced.
+fn edit_node(node: &[u8], index: usize, edits: &Edits) -> Result<Vec<u8>, ExportError> {
+    let mut edited = Vec::with_capacity(node.len());
+    let mut input = 0;
+    for field in fields(node)? {
+        if field.number != NODE_INPUT {
+            edited.extend_from_slice(field.whole);
+            continue;
+        }
+        match edits.inputs.get(&(index, input)) {
+            Some(name) => write_field(&mut edited, NODE_INPUT, name.as_bytes()),
+            None => edited.extend_from_slice(field.whole),
+        }
+        input += 1;
     }
-    Err(ExportError::Shape {
-        name: tensor.name.clone(),
-        expected: tensor.dims.clone(),
-        got: weight.dims.clone(),
-    })
+    Ok(edited)
 }
 
 fn edit_tensor(tensor: &[u8], data: &[u8]) -> Result<Vec<u8>, ExportError> {
@@ -238,7 +305,6 @@ fn malformed(error: impl ToString) -> ExportError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Graph;
     use crate::models::builder::{Builder, INPUT, int};
     use crate::models::mnist_cnn;
     use crate::shared_files::shared;
@@ -379,7 +445,7 @@ mod tests {
         let export = |names: [&str; 2], dims: &[i64]| {
             let mut model = Builder::new("test", 1, &[3]);
             model.weight(names[0], dims, 1.0);
-            model.weight(names[1], dims, 1.0);
+            model.weight(names[1], &dims[..1], 1.0);
             model.node(
                 "Gemm",
                 "one",

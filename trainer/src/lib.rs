@@ -3,9 +3,10 @@
 //! It knows no network and no party. It draws no samples either: whoever holds the data does, and states its privacy.
 //!
 //! How a value flows: an ONNX file becomes a [`Graph`], checked operator by operator. A [`Trainer`] takes [`Examples`] a
-//! step at a time. Its threads run the graph forward and backward over tiles of examples, one example a SIMD lane, so that
-//! each lane ends with its own example's gradient; that is clipped and added, in integers, to the [`Grid`]; the sum gets
-//! discrete Gaussian noise from a [`NoiseSource`] and moves the weights through the optimiser. [`Parameters`] leave as
+//! step at a time. Its threads run the graph forward and backward: small networks over tiles of examples, one example a
+//! SIMD lane, so that each lane ends with its own example's gradient; all others layer by layer over groups of examples, as
+//! a [`GradientPlan`] says. Each gradient is clipped as [`Clipping`] says and added, in integers, to the [`Grid`]; the sum
+//! gets discrete Gaussian noise from a [`NoiseSource`] and moves the weights through the optimiser. [`Parameters`] leave as
 //! safetensors or, by [`export_onnx`], in the file they came from; [`evaluate`] measures them on public examples.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -32,6 +33,7 @@ mod noise;
 mod onnx;
 mod optimiser;
 mod parameters;
+mod predict;
 mod privacy;
 mod products;
 #[cfg(test)]
@@ -50,7 +52,7 @@ pub use clipping::{AdaptiveClipping, Clipping, ClippingError};
 pub use evaluate::{EvaluateError, evaluate};
 pub use examples::{Examples, ExamplesError};
 pub use export::{ExportError, export_onnx};
-pub use graph::{Graph, GraphError, ModelDigest, ParameterInfo, Shape};
+pub use graph::{Graph, GraphError, LayerReport, ModelDigest, ModelReport, ParameterInfo, Shape};
 pub use grid::{Clipped, Grid, GridError};
 pub use group::{EngineChoice, GradientPlan, GradientPlanError, LayerStrategy};
 pub use loss::{LossConfig, LossError, WeightedLoss};
@@ -59,6 +61,7 @@ pub use noise::{NoiseError, NoiseSource, SigmaInt};
 pub use onnx::{MODEL_SIZE_LIMIT, OnnxError};
 pub use optimiser::{OptimiserConfig, OptimiserError, WeightDecay};
 pub use parameters::{Parameters, ParametersError, SAFETENSORS_SIZE_LIMIT};
+pub use predict::predict;
 pub use privacy::{PrivacyError, PrivacySettings};
 pub use schedule::{ScheduleConfig, ScheduleShape, WarmUp};
 pub use state::TrainerState;

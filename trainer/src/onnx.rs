@@ -13,7 +13,10 @@ pub const MODEL_SIZE_LIMIT: usize = 512 << 20;
 
 /// Data types of `TensorProto` that the importer reads.
 pub(crate) const FLOAT: i32 = 1;
+pub(crate) const INT32: i32 = 6;
 pub(crate) const INT64: i32 = 7;
+pub(crate) const BOOL: i32 = 9;
+pub(crate) const DOUBLE: i32 = 11;
 
 /// Why bytes are not an ONNX model.
 #[derive(Debug, Error)]
@@ -45,7 +48,7 @@ pub enum OnnxError {
     ExternalData(String),
     /// A tensor's element type is not read.
     #[error(
-        "tensor `{name}` has ONNX data type {data_type}; float32 (1) is supported for weights and int64 (7) for shapes"
+        "tensor `{name}` has ONNX data type {data_type}; float32 (1) is supported for weights, and float32, float64 (11), int32 (6), int64 (7) and bool (9) for constants"
     )]
     DataType {
         /// The tensor's name.
@@ -94,27 +97,71 @@ impl TensorProto {
         self.expect(FLOAT)?;
         let elements: usize = self.shape()?.iter().product();
         if !self.float_data.is_empty() {
-            if self.float_data.len() != elements {
-                return Err(self.size_error(self.float_data.len().saturating_mul(4)));
-            }
+            self.expect_length(self.float_data.len(), 4, elements)?;
             return Ok(self.float_data.clone());
         }
         let chunks = self.raw_chunks::<4>(elements)?;
         Ok(chunks.map(f32::from_le_bytes).collect())
     }
 
-    /// The elements of an int64 tensor.
+    /// The elements of a float32 or float64 tensor, rounded to float32.
+    pub(crate) fn rounded_floats(&self) -> Result<Vec<f32>, OnnxError> {
+        if self.data_type != DOUBLE {
+            return self.floats();
+        }
+        self.expect(DOUBLE)?;
+        let elements: usize = self.shape()?.iter().product();
+        if !self.double_data.is_empty() {
+            self.expect_length(self.double_data.len(), 8, elements)?;
+            return Ok(self.double_data.iter().map(|&value| value as f32).collect());
+        }
+        let chunks = self.raw_chunks::<8>(elements)?;
+        Ok(chunks
+            .map(|bytes| f64::from_le_bytes(bytes) as f32)
+            .collect())
+    }
+
+    /// The elements of an int64 or int32 tensor.
     pub(crate) fn integers(&self) -> Result<Vec<i64>, OnnxError> {
+        if self.data_type == INT32 {
+            self.expect(INT32)?;
+            let elements: usize = self.shape()?.iter().product();
+            if !self.int32_data.is_empty() {
+                self.expect_length(self.int32_data.len(), 4, elements)?;
+                return Ok(self.int32_data.iter().copied().map(i64::from).collect());
+            }
+            let chunks = self.raw_chunks::<4>(elements)?;
+            return Ok(chunks
+                .map(|bytes| i64::from(i32::from_le_bytes(bytes)))
+                .collect());
+        }
         self.expect(INT64)?;
         let elements: usize = self.shape()?.iter().product();
         if !self.int64_data.is_empty() {
-            if self.int64_data.len() != elements {
-                return Err(self.size_error(self.int64_data.len().saturating_mul(8)));
-            }
+            self.expect_length(self.int64_data.len(), 8, elements)?;
             return Ok(self.int64_data.clone());
         }
         let chunks = self.raw_chunks::<8>(elements)?;
         Ok(chunks.map(i64::from_le_bytes).collect())
+    }
+
+    /// The elements of a tensor of truth values.
+    pub(crate) fn booleans(&self) -> Result<Vec<bool>, OnnxError> {
+        self.expect(BOOL)?;
+        let elements: usize = self.shape()?.iter().product();
+        if !self.int32_data.is_empty() {
+            self.expect_length(self.int32_data.len(), 1, elements)?;
+            return Ok(self.int32_data.iter().map(|&value| value != 0).collect());
+        }
+        let chunks = self.raw_chunks::<1>(elements)?;
+        Ok(chunks.map(|[byte]| byte != 0).collect())
+    }
+
+    fn expect_length(&self, got: usize, size: usize, elements: usize) -> Result<(), OnnxError> {
+        if got == elements {
+            return Ok(());
+        }
+        Err(self.size_error(got.saturating_mul(size)))
     }
 
     fn raw_chunks<const SIZE: usize>(
@@ -219,6 +266,18 @@ pub(crate) struct NodeProto {
     pub attribute: Vec<AttributeProto>,
     #[prost(string, tag = "7")]
     pub domain: String,
+    /// What the exporter notes about the node, such as the module that it comes from.
+    #[prost(message, repeated, tag = "9")]
+    pub metadata_props: Vec<StringEntryProto>,
+}
+
+/// A note: a key and what it says.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StringEntryProto {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 /// A named setting of an operator.
@@ -260,12 +319,16 @@ pub(crate) struct TensorProto {
     pub data_type: i32,
     #[prost(float, repeated, tag = "4")]
     pub float_data: Vec<f32>,
+    #[prost(int32, repeated, tag = "5")]
+    pub int32_data: Vec<i32>,
     #[prost(int64, repeated, tag = "7")]
     pub int64_data: Vec<i64>,
     #[prost(string, tag = "8")]
     pub name: String,
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
+    #[prost(double, repeated, tag = "10")]
+    pub double_data: Vec<f64>,
     /// 0 in this file, 1 in another.
     #[prost(int32, tag = "14")]
     pub data_location: i32,

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::evaluate::{EvaluateError, evaluate_flat};
 use crate::examples::{Examples, ExamplesError};
-use crate::graph::Graph;
+use crate::graph::{Graph, GraphError};
 use crate::grid::{Grid, GridError};
 use crate::group::{GradientPlan, GradientPlanError, Job, Packed};
 use crate::loss::{Loss, LossConfig, LossError};
@@ -73,6 +73,9 @@ pub enum SetupError {
     /// The privacy settings.
     #[error(transparent)]
     Privacy(#[from] PrivacyError),
+    /// A graph whose examples would influence one another's gradients.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
     /// The plan for per-example gradients.
     #[error(transparent)]
     Gradients(#[from] GradientPlanError),
@@ -218,6 +221,9 @@ impl Trainer {
         mechanism: Mechanism,
         threads: NonZeroUsize,
     ) -> Result<Self, SetupError> {
+        if mechanism.clipper().is_some() {
+            graph.check_private_training()?;
+        }
         let loss = loss_config.build(graph.output_shape())?;
         let update = Update::new(update, graph.initial_weights(), graph.frozen())?;
         let workers = Worker::all(

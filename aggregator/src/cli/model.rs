@@ -7,15 +7,17 @@ use rand_core::{OsRng, TryRngCore as _};
 use serde::Serialize;
 use tributary_console::{Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::Digest;
-use tributary_trainer::{Graph, models};
+use tributary_trainer::{Graph, MODEL_SIZE_LIMIT, ModelReport, models};
 
-use super::files::write_new;
+use super::files::{read_limited, write_new};
 
 /// What `aggregator model` takes.
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
     /// Write a network that comes with the project, its weights drawn anew, as an ONNX file.
     New(NewArgs),
+    /// Say whether an ONNX file can be trained: its layers, shapes, parameters and memory, and all that is refused.
+    Check(CheckArgs),
 }
 
 #[derive(Debug, Args)]
@@ -31,6 +33,18 @@ pub(super) struct NewArgs {
     /// Draws the initial weights: the same seed gives the same file. At random where left out.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  aggregator model check net.onnx
+  aggregator model check net.onnx --json
+
+Exits with 1 where anything in the file is refused; --json then lists the reasons in `error.details`.")]
+pub(super) struct CheckArgs {
+    /// The ONNX file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -57,6 +71,7 @@ struct Written {
 pub(super) fn run(command: &ModelCommand, console: &Console) -> Result<(), Failure> {
     match command {
         ModelCommand::New(args) => new(args, console),
+        ModelCommand::Check(args) => check(args, console),
     }
 }
 
@@ -94,4 +109,108 @@ fn new(args: &NewArgs, console: &Console) -> Result<(), Failure> {
         )?;
         writeln!(out, "{}", written.digest)
     })
+}
+
+#[derive(Debug, Serialize)]
+struct Checked {
+    digest: Digest,
+    input: String,
+    output: String,
+    parameters: usize,
+    parameter_bytes: u64,
+    example_bytes: u64,
+    layers: Vec<Layer>,
+    tensors: Vec<Tensor>,
+    constants: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Layer {
+    node: String,
+    operator: String,
+    shape: String,
+    parameters: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Tensor {
+    name: String,
+    dims: Vec<usize>,
+}
+
+fn check(args: &CheckArgs, console: &Console) -> Result<(), Failure> {
+    let onnx = read_limited(&args.file, MODEL_SIZE_LIMIT)?;
+    let report = ModelReport::read(&onnx).map_err(|error| refused(&[error.to_string()]))?;
+    let reasons: Vec<String> = report.refusals.iter().map(ToString::to_string).collect();
+    if !reasons.is_empty() {
+        return Err(refused(&reasons));
+    }
+    let parameters = report.parameters.iter().map(|info| info.range.len()).sum();
+    let checked = Checked {
+        digest: Digest::of(&onnx),
+        input: report.input.to_string(),
+        output: report
+            .output
+            .map(|shape| shape.to_string())
+            .unwrap_or_default(),
+        parameters,
+        parameter_bytes: 4 * parameters as u64,
+        example_bytes: report.example_bytes,
+        layers: report
+            .layers
+            .into_iter()
+            .map(|layer| Layer {
+                node: layer.node,
+                operator: layer.operator,
+                shape: layer.shape.to_string(),
+                parameters: layer.parameters,
+            })
+            .collect(),
+        tensors: report
+            .parameters
+            .into_iter()
+            .map(|info| Tensor {
+                name: info.name,
+                dims: info.dims,
+            })
+            .collect(),
+        constants: report.constants,
+    };
+    console.result(&checked, |out| {
+        writeln!(
+            out,
+            "takes {}, gives {}, {} parameters ({} KiB), {} KiB of intermediate results an example",
+            checked.input,
+            checked.output,
+            checked.parameters,
+            checked.parameter_bytes / 1024,
+            checked.example_bytes / 1024
+        )?;
+        for layer in &checked.layers {
+            writeln!(
+                out,
+                "  {:<22} {:<16} {:>9} parameters  {}",
+                layer.operator, layer.shape, layer.parameters, layer.node
+            )?;
+        }
+        for constant in &checked.constants {
+            writeln!(out, "  not trained, used as it is: {constant}")?;
+        }
+        Ok(())
+    })
+}
+
+/// Why a file cannot be trained, all of it.
+fn refused(reasons: &[String]) -> Failure {
+    let message = match reasons {
+        [only] => format!("the model cannot be trained: {only}"),
+        several => format!(
+            "the model cannot be trained, for {} reasons\n  {}",
+            several.len(),
+            several.join("\n  ")
+        ),
+    };
+    Failure::new(ErrorCode::MODEL_UNSUPPORTED, message)
+        .hint("change the model where the reasons say so, and export it again")
+        .details(serde_json::json!(reasons))
 }

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub(crate) use self::adaptive::Adaptive;
 pub use self::adaptive::AdaptiveClipping;
-pub(crate) use self::gradient::{AddGradient, SquaredNorm};
+pub(crate) use self::gradient::{AddBlocks, AddGradient, BLOCK, SquaredNorm};
 pub(crate) use self::tile::LaneSums;
 use crate::grid::Grid;
 use crate::lanes::Isa;
@@ -141,6 +141,12 @@ impl Clipper {
             layers: layers.max(1),
             limit: grid.limit() * SLACK,
         }
+    }
+
+    /// The same, broken: it scales gradients to another limit than the grid's.
+    #[cfg(test)]
+    pub(crate) fn broken(self, limit: f64) -> Self {
+        Self { limit, ..self }
     }
 
     /// `C` as it is now.

@@ -107,8 +107,10 @@ impl LaneSums {
 
     /// Empties the lanes.
     pub(crate) fn clear(&mut self) {
-        self.sums.fill(0);
-        self.tiles = 0;
+        if self.tiles > 0 {
+            self.sums.fill(0);
+            self.tiles = 0;
+        }
     }
 
     /// Each layer's squared norm in each lane.
@@ -307,7 +309,7 @@ mod tests {
                     let mut sums = vec![0; parameters];
                     let mut lane_sums = LaneSums::new(isa, parameters);
                     let mut tally = Tally::default();
-                    let layers = [0..parameters];
+                    let layers = vec![0..parameters; 1];
                     lane_sums.add_tile(&clipper, &layers, &tile, &sound, &mut sums, &mut tally);
                     lane_sums.flush(&mut sums);
                     assert_eq!((tally.poisoned, tally.beyond), (0, 1));

@@ -70,6 +70,24 @@ pub enum GraphError {
         /// What is supported.
         expected: &'static str,
     },
+    /// A model that normalises over the batch, in private training.
+    #[error(
+        "operator BatchNormalization (node `{node}`) mixes the examples of a batch, so no gradient is one example's own; expected GroupNorm instead (torch.nn.GroupNorm, or opacus.validators.ModuleValidator.fix)"
+    )]
+    BatchNormalization {
+        /// The node's name.
+        node: String,
+    },
+    /// A node behind one that was refused.
+    #[error("operator {operator} (node `{node}`) takes `{input}`, which a refused node computes")]
+    Behind {
+        /// The operator's ONNX name.
+        operator: String,
+        /// The node's name.
+        node: String,
+        /// Name of the input.
+        input: String,
+    },
     /// A weight that two operators use.
     #[error(
         "parameter `{parameter}` is used again by operator {operator} (node `{node}`); tied weights are not supported, give each layer its own"

@@ -1,16 +1,26 @@
 //! Networks as they are trained: read from ONNX, checked, and laid out step by step.
 
+mod claims;
+mod constant;
 mod error;
+mod extent;
+mod fold;
 mod freeze;
 mod import;
+mod index;
 mod lane_operator;
+mod names;
 mod node;
 mod operator;
 mod operators;
+mod pending;
 mod plan;
+mod progress;
 #[cfg(test)]
 mod refusals;
+mod report;
 mod shape;
+mod view;
 
 use std::fmt;
 use std::ops::Range;
@@ -23,7 +33,8 @@ pub(crate) use self::freeze::KEY as FROZEN_KEY;
 pub(crate) use self::lane_operator::{LaneBackward, LaneOperator};
 pub(crate) use self::operator::{Backward, Forward, GradientPass, Scaled, Scratch};
 pub use self::plan::ParameterInfo;
-pub(crate) use self::plan::{Plan, Step};
+pub(crate) use self::plan::{Place, Plan, Step};
+pub use self::report::{LayerReport, ModelReport};
 pub use self::shape::Shape;
 use crate::onnx::ModelProto;
 
@@ -50,7 +61,7 @@ impl Graph {
     /// Whatever cannot be trained is refused, with the operator, its node and what is supported instead.
     pub fn from_onnx(bytes: &[u8]) -> Result<Self, GraphError> {
         let model = ModelProto::read(bytes)?;
-        let mut plan = import::import(&model, operators::REGISTRY)?;
+        let mut plan = import::import(&model)?;
         let frozen = match model.metadata(freeze::KEY) {
             Some(names) => freeze::freeze(&mut plan, names)?,
             None => Vec::new(),
@@ -95,6 +106,17 @@ impl Graph {
     /// Where parameters that the file's metadata freezes (`tributary.frozen`) lie among all: they stay as they are.
     pub fn frozen(&self) -> &[Range<usize>] {
         &self.frozen
+    }
+
+    /// Refuses a graph whose examples would influence one another's gradients in training.
+    ///
+    /// # Errors
+    /// Where it normalises by batch.
+    pub fn check_private_training(&self) -> Result<(), GraphError> {
+        match self.plan.batch_norms.first() {
+            None => Ok(()),
+            Some(node) => Err(GraphError::BatchNormalization { node: node.clone() }),
+        }
     }
 
     pub(crate) fn plan(&self) -> &Plan {

@@ -37,7 +37,7 @@ impl Packed {
         // The largest steps come last in most networks; dealing them out in turn shares them well enough.
         let steps = graph.plan().steps.iter().zip(&mut self.0);
         let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
-        for (index, step) in steps.filter(|(_, packed)| packed.len() > 0).enumerate() {
+        for (index, step) in steps.filter(|(_, packed)| !packed.is_empty()).enumerate() {
             shares[index % threads].push(step);
         }
         let work = |share: Vec<(&crate::graph::Step, &mut Aligned)>| {

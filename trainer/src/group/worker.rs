@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::strategy::Method;
 use super::{GroupEngine, Packed, Visit};
-use crate::clipping::{AddGradient, Clipper, SquaredNorm, Tally, Verdict};
+use crate::clipping::{AddBlocks, AddGradient, BLOCK, Clipper, SquaredNorm, Tally, Verdict};
 use crate::examples::Examples;
 use crate::graph::{GradientPass, Graph, Scaled, Scratch};
 use crate::grid::SMALL_NORM;
@@ -328,12 +328,29 @@ impl GroupWorker {
         let layer = &self.layers[index];
         if layer.method == Method::Kept {
             let size = layer.parameters.len();
+            let small = clipper.grid().integer_norm() <= SMALL_NORM;
             for start in (0..size).step_by(BLOCK) {
                 let block = start..size.min(start + BLOCK);
+                let kept = |own: &Contribution| &layer.kept[own.entity * size..][block.clone()];
+                if small {
+                    let some = contributions
+                        .chunks(MOST_BLOCKS)
+                        .zip(squares.chunks_mut(MOST_BLOCKS));
+                    for (contributions, squares) in some {
+                        let blocks: Vec<(&[f32], f32)> = (contributions.iter())
+                            .map(|own| (kept(own), own.scales[index] as f32))
+                            .collect();
+                        self.isa.run(AddBlocks {
+                            blocks: &blocks,
+                            sums: &mut sums[block.clone()],
+                            squares,
+                        });
+                    }
+                    continue;
+                }
                 for (own, square) in contributions.iter().zip(&mut *squares) {
-                    let kept = &layer.kept[own.entity * size..(own.entity + 1) * size];
                     *square += self.isa.run(AddGradient {
-                        values: &kept[block.clone()],
+                        values: kept(own),
                         scale: own.scales[index],
                         sums: &mut sums[block.clone()],
                     });
@@ -392,8 +409,8 @@ fn chunks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>
         .map(move |start| start..range.end.min(start + size))
 }
 
-/// Sums that stay in the first cache while all entities are added to them.
-const BLOCK: usize = 2048;
+/// Blocks that 32-bit sums hold.
+const MOST_BLOCKS: usize = 511;
 
 /// Gets norms, and keeps gradients.
 struct NormVisit<'a> {

@@ -141,7 +141,7 @@ impl Builder {
             name: name.to_owned(),
             op_type: op_type.to_owned(),
             attribute,
-            domain: String::new(),
+            ..NodeProto::default()
         });
         self
     }

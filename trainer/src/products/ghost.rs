@@ -104,7 +104,8 @@ impl Convolution {
                 total += line;
             }
         }
-        total
+        // Below zero only by rounding. Not `max`, which would hide what is not a number.
+        if total < 0.0 { 0.0 } else { total }
     }
 }
 

@@ -83,9 +83,7 @@ pub(crate) fn multiply<'a, S: Simd>(
     for_blocks!(simd: S, left, right.clone(), |row, column, sums, M, N| {
         for i in 0..M {
             let line = S::as_mut_simd_f32s(&mut tile[row + i]).0;
-            for j in 0..N {
-                line[column + j] = sums[i][j];
-            }
+            line[column..column + N].copy_from_slice(&sums[i]);
         }
     });
 }

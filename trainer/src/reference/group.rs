@@ -109,7 +109,6 @@ fn check_outputs(graph: &Graph, inputs: &[f32], expected: &[Vec<f64>]) {
     }
 }
 
-#[expect(clippy::too_many_arguments)]
 fn check_sums(
     graph: &Graph,
     isa: Isa,
@@ -214,4 +213,49 @@ fn check_sums(
     }
     let error = difference(sums.plain.iter().copied().map(f64::from), &whole);
     assert!(error <= 1e-5, "{what}: the plain sum differs by {error}");
+}
+
+/// The bound on a contribution is held by counting the integers that were added, not by the norms that scaled them.
+#[test]
+fn contributions_longer_than_their_norms_had_promised_are_taken_back() {
+    let graph = Graph::from_onnx(&crate::models::mnist_cnn(1)).unwrap();
+    let parameters = graph.parameter_count();
+    let (inputs, labels) = (vec![0.5; 5 * 784], [0, 1, 2, 3, 4]);
+    let examples = Examples::labelled(&inputs, &labels);
+    let loss = LossConfig::CrossEntropy
+        .build(graph.output_shape())
+        .unwrap();
+    let mut packed = Packed::new(&graph);
+    packed.pack(&graph, graph.initial_weights(), 1);
+    let grid = Grid::new(1e-3, parameters).unwrap();
+    let sound = Clipper::new(grid, Clipping::Flat, 1e-3, 4);
+    let broken = sound.broken(1.01 * grid.integer_norm() as f64);
+    let singles: Vec<Range<usize>> = (0..5).map(|at| at..at + 1).collect();
+    for layer in [
+        LayerStrategy::Instantiate,
+        LayerStrategy::Recompute,
+        LayerStrategy::Ghost,
+    ] {
+        let plan = GradientPlan {
+            layer,
+            ..GradientPlan::default()
+        };
+        let methods = settle(&graph, &plan).unwrap();
+        let mut worker = GroupWorker::new(&graph, Isa::best(), 8, &methods, true);
+        for (clipper, poisoned) in [(sound, 0), (broken, 5)] {
+            let mut sums = Sums::new(true, parameters);
+            let job = Job {
+                graph: &graph,
+                weights: graph.initial_weights(),
+                packed: &packed,
+                loss: &*loss,
+                clipper: Some(&clipper),
+                examples: &examples,
+            };
+            worker.add(&job, &singles, &mut sums);
+            assert_eq!(sums.tally.poisoned, poisoned, "{layer:?}");
+            let empty = sums.private.iter().all(|&sum| sum == 0);
+            assert_eq!(empty, poisoned > 0, "{layer:?}");
+        }
+    }
 }

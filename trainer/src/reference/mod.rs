@@ -3,6 +3,7 @@
 
 mod group;
 mod interpreter;
+mod operators;
 
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;

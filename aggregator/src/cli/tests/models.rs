@@ -386,3 +386,36 @@ fn what_cannot_be_evaluated_is_named() {
         .run("evaluate --model DIR/pass --images DIR/images --labels DIR/label --divisor 255")
         .error(Exit::Failure, "model-unsupported");
 }
+
+#[test]
+fn model_check_lists_the_layers_of_a_model_and_all_that_is_refused() {
+    let scene = Scene::bare();
+    scene.ok("model new mnist-cnn --seed 1 --out mnist.onnx");
+    let checked = scene.ok("model check mnist.onnx");
+    assert_eq!(checked["input"], "1x28x28");
+    assert_eq!(checked["parameters"], 26_010);
+    assert_eq!(checked["layers"][0]["operator"], "Conv");
+    assert_eq!(checked["tensors"][0]["name"], "conv1.weight");
+
+    // The same file with other operators of as many letters: two of them are not supported.
+    let mut model = scene.read("mnist.onnx");
+    let mut changed = 0;
+    for start in 0..model.len() - 4 {
+        if changed < 2 && model[start..].starts_with(b"\x22\x04Tanh") {
+            model[start + 2..start + 6].copy_from_slice(b"Selu");
+            changed += 1;
+        }
+    }
+    assert_eq!(changed, 2);
+    scene.put("other.onnx", &model);
+    let error = scene
+        .run("model check other.onnx")
+        .error(Exit::Failure, "model-unsupported");
+    let reasons = error["details"].as_array().unwrap();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(
+        reasons
+            .iter()
+            .all(|reason| reason.as_str().unwrap().contains("Selu"))
+    );
+}

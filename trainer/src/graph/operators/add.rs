@@ -4,90 +4,21 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use crate::graph::error::GraphError;
 use crate::graph::lane_operator::{LaneBackward, LaneOperator};
-use crate::graph::node::Node;
 use crate::graph::operator::{
     Backward, Forward, GradientPass, Operator, ParameterGradients, Scratch, backward_by_element,
     backward_by_lanes, forward_by_element, forward_by_lanes,
 };
-use crate::graph::plan::{Imported, Term, Value};
-use crate::graph::shape::display_dims;
 use crate::lanes::Isa;
 
-pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
-    node.expect_inputs(2..=2)?;
-    node.expect_attributes(&[])?;
-    match (node.term(0)?, node.term(1)?) {
-        (Term::Tensor { .. }, _) => import_bias(node, 1, 0),
-        (_, Term::Tensor { .. }) => import_bias(node, 0, 1),
-        _ => {
-            let (left, right) = (node.value(0)?, node.value(1)?);
-            if left.shape != right.shape {
-                return Err(node.shape(
-                    format!("two tensors of {}", left.shape),
-                    right.shape.to_string(),
-                ));
-            }
-            let shape = left.shape.clone();
-            Ok(Imported::Step {
-                operator: Box::new(Add),
-                inputs: vec![left, right],
-                shape,
-            })
-        }
-    }
+/// The sum of two tensors of one size.
+pub(crate) fn sum() -> Box<dyn Operator> {
+    Box::new(Add)
 }
 
-fn import_bias(node: &mut Node<'_, '_>, value: usize, bias: usize) -> Result<Imported, GraphError> {
-    let input = node.value(value)?;
-    let dims = node.parameter_dims(bias)?;
-    let sources = broadcast(&input, &dims).ok_or_else(|| {
-        node.shape(
-            format!(
-                "a weight that extends to {} by dimensions of 1",
-                input.shape
-            ),
-            display_dims(&dims),
-        )
-    })?;
-    let range = node.claim(bias, &dims)?;
-    let shape = input.shape.clone();
-    Ok(Imported::Step {
-        operator: Box::new(Bias { range, sources }),
-        inputs: vec![input],
-        shape,
-    })
-}
-
-/// For each element of the value, the element of the weight that is added to it (numpy's rules, from the last dimension).
-fn broadcast(value: &Value, dims: &[usize]) -> Option<Vec<usize>> {
-    let shape = value.shape.dims();
-    // A dimension beyond the example's own would be the batch.
-    let dims = match dims {
-        [1, rest @ ..] if rest.len() == shape.len() => rest,
-        dims if dims.len() <= shape.len() => dims,
-        _ => return None,
-    };
-    let mut sources = vec![0; value.shape.elements()];
-    let (mut inner, mut stride) = (1, 1);
-    for (axis, &size) in shape.iter().enumerate().rev() {
-        let dim = match axis.checked_sub(shape.len() - dims.len()) {
-            Some(own) => dims[own],
-            None => 1,
-        };
-        if dim != 1 && dim != size {
-            return None;
-        }
-        if dim != 1 {
-            for (element, source) in sources.iter_mut().enumerate() {
-                *source += element / inner % size * stride;
-            }
-        }
-        inner *= size;
-        stride *= dim;
-    }
-    Some(sources)
+/// Adds a parameter: to each element of an example the element of the parameter that `sources` says.
+pub(crate) fn bias(range: Range<usize>, sources: Vec<usize>) -> Box<dyn Operator> {
+    Box::new(Bias { range, sources })
 }
 
 #[derive(Debug)]
@@ -248,37 +179,5 @@ impl WithSimd for BiasGradient<'_> {
         {
             bias[source] = simd.add_f32s(bias[source], gradient);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::shape::Shape;
-
-    fn check(shape: &[usize], dims: &[usize], expect: Option<&[usize]>) {
-        let value = Value {
-            buffer: 0,
-            shape: Shape::new(shape.to_vec()).unwrap(),
-        };
-        assert_eq!(
-            broadcast(&value, dims).as_deref(),
-            expect,
-            "{shape:?} plus {dims:?}"
-        );
-    }
-
-    #[test]
-    fn a_weight_extends_by_dimensions_of_one_and_never_along_the_batch() {
-        check(&[3], &[3], Some(&[0, 1, 2]));
-        check(&[3], &[1, 3], Some(&[0, 1, 2]));
-        check(&[3], &[], Some(&[0, 0, 0]));
-        check(&[2, 1, 2], &[2, 1, 1], Some(&[0, 0, 1, 1]));
-        check(&[2, 1, 2], &[2], Some(&[0, 1, 0, 1]));
-        check(&[2, 2], &[2, 2], Some(&[0, 1, 2, 3]));
-        check(&[2, 2], &[1, 2, 1], Some(&[0, 0, 1, 1]));
-        check(&[3], &[2, 3], None);
-        check(&[3], &[2], None);
-        check(&[2, 2], &[1, 1, 2, 2], None);
     }
 }

@@ -1,4 +1,4 @@
-//! Conv in two dimensions, with strides, padding, dilation and groups.
+//! Conv in one dimension or two, with strides, padding, dilation and groups.
 
 use std::ops::Range;
 
@@ -7,6 +7,7 @@ use crate::graph::lane_operator::{LaneBackward, LaneOperator};
 use crate::graph::node::Node;
 use crate::graph::operator::{Backward, Forward, Operator, ParameterGradients};
 use crate::graph::operators::affine::Affine;
+use crate::graph::operators::windows::{Image, Windows, groups, two};
 use crate::graph::plan::Imported;
 use crate::kernels::{self, InputGradient, WeightGradient, Window};
 use crate::lanes::Isa;
@@ -22,68 +23,42 @@ pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
         "pads",
         "strides",
     ])?;
-    node.expect_explicit_padding()?;
     let input = node.value(0)?;
-    let &[channels, height, width] = input.shape.dims() else {
-        return Err(node.shape(
-            "an image of channels x height x width",
-            input.shape.to_string(),
-        ));
-    };
+    let image = Image::read(node, input.shape.dims())?;
     let weight_dims = node.parameter_dims(1)?;
-    let &[rows, _, kernel_height, kernel_width] = weight_dims.as_slice() else {
+    let (&[rows, ..], Some(kernel)) = (
+        weight_dims.as_slice(),
+        (weight_dims.get(2..)).and_then(|kernel| two(kernel, image.dimensions)),
+    ) else {
         return Err(node.shape(
-            "a weight of 4 dimensions (two-dimensional convolution)",
+            format!("a weight of {} dimensions", image.dimensions + 2),
             format!("{} dimensions", weight_dims.len()),
         ));
     };
-    let kernel = node.sizes("kernel_shape", Some([kernel_height, kernel_width]))?;
-    let [top, left, bottom, right] = node.sizes("pads", Some([0; 4]))?;
-    let strides = node.sizes("strides", Some([1, 1]))?;
-    let dilations = node.sizes("dilations", Some([1, 1]))?;
-    let groups = usize::try_from(node.int("group", 1)?).unwrap_or(0);
-    if kernel != [kernel_height, kernel_width] {
-        return Err(node.shape(
-            format!("kernel_shape {kernel_height}x{kernel_width} as the weight's"),
-            format!("{}x{}", kernel[0], kernel[1]),
-        ));
-    }
-    if kernel.contains(&0) || strides.contains(&0) || dilations.contains(&0) {
-        return Err(node.setting(
-            "a kernel, stride or dilation of zero",
-            "sizes of at least one",
-        ));
-    }
-    if groups == 0 || channels % groups != 0 || rows % groups != 0 || rows == 0 {
-        return Err(node.setting(
-            format!("group {groups}"),
-            format!("a divisor of {channels} input and {rows} output channels"),
-        ));
-    }
-    let padded = [height + top + bottom, width + left + right];
-    let mut extent = [0; 2];
-    for axis in 0..2 {
-        let reach = (kernel[axis] - 1)
-            .checked_mul(dilations[axis])
-            .and_then(|reach| padded[axis].checked_sub(reach + 1));
-        let reach = reach.ok_or_else(|| {
-            node.shape(
-                format!(
-                    "an image of at least the kernel {}x{} with dilation",
-                    kernel[0], kernel[1]
-                ),
-                format!("{}x{} with padding", padded[0], padded[1]),
-            )
-        })?;
-        extent[axis] = reach / strides[axis] + 1;
-    }
-    let weights = node.claim(1, &[rows, channels / groups, kernel[0], kernel[1]])?;
-    let bias = if node.input_count() == 3 {
+    let windows = Windows::read(node, image, Some(kernel))?.auto_padded(node, image)?;
+    let Image {
+        channels,
+        size: [height, width],
+        ..
+    } = image;
+    let Windows {
+        strides,
+        dilations,
+        begin: [top, left],
+        ..
+    } = windows;
+    let groups = groups(node, channels, rows)?;
+    let padded = windows.padded(image);
+    let extent = windows.extent(node, image)?;
+    let mut dims = weight_dims.clone();
+    dims[1] = channels / groups;
+    let weights = node.claim(1, &dims)?;
+    let bias = if node.has_input(2) {
         node.claim(2, &[rows])?
     } else {
         0..0
     };
-    let shape = node.output_shape(vec![rows, extent[0], extent[1]])?;
+    let shape = node.output_shape(image.dims(rows, extent))?;
     // The padded image is held in memory too.
     node.output_shape(vec![channels, padded[0], padded[1]])?;
 

@@ -2,52 +2,21 @@
 
 use std::ops::Range;
 
-use crate::graph::error::GraphError;
 use crate::graph::lane_operator::{LaneBackward, LaneOperator};
-use crate::graph::node::Node;
 use crate::graph::operator::{Backward, Forward, Operator, ParameterGradients};
 use crate::graph::operators::affine::Affine;
-use crate::graph::plan::Imported;
 use crate::kernels::{self, InputGradient, WeightGradient, Window};
 use crate::lanes::Isa;
 use crate::products::Convolution;
 
-pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
-    node.expect_inputs(2..=3)?;
-    node.expect_attributes(&["alpha", "beta", "transA", "transB"])?;
-    node.expect_float("alpha", 1.0)?;
-    node.expect_float("beta", 1.0)?;
-    node.expect_int("transA", 0)?;
-    if node.int("transB", 0)? != 1 {
-        return Err(node.setting(
-            "transB 0",
-            "transB 1, a weight of outputs x inputs as torch.nn.Linear exports it",
-        ));
-    }
-    let input = node.value(0)?;
-    let &[columns] = input.shape.dims() else {
-        return Err(node.shape(
-            "a vector for each example (flatten first)",
-            input.shape.to_string(),
-        ));
-    };
-    let rows = match node.parameter_dims(1)?.as_slice() {
-        &[rows, _] => rows,
-        dims => {
-            return Err(node.shape(
-                "a weight of 2 dimensions",
-                format!("{} dimensions", dims.len()),
-            ));
-        }
-    };
-    let shape = node.output_shape(vec![rows])?;
-    let weights = node.claim(1, &[rows, columns])?;
-    let bias = if node.input_count() == 3 {
-        node.claim(2, &[rows])?
-    } else {
-        0..0
-    };
-    let operator = Gemm {
+/// A linear layer of one row: its weight of outputs x inputs, and its bias or an empty range behind it.
+pub(crate) fn operator(
+    columns: usize,
+    rows: usize,
+    weights: Range<usize>,
+    bias: Range<usize>,
+) -> Box<dyn Operator> {
+    Box::new(Gemm {
         affine: Affine {
             convolution: Convolution::linear(columns, rows),
             weights: weights.clone(),
@@ -56,11 +25,6 @@ pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
         taps: (0..columns).collect(),
         weights,
         bias,
-    };
-    Ok(Imported::Step {
-        operator: Box::new(operator),
-        inputs: vec![input],
-        shape,
     })
 }
 

@@ -1,4 +1,4 @@
-//! MaxPool and AveragePool in two dimensions; kernel, stride and padding are independent of one another.
+//! MaxPool and AveragePool in one dimension or two; kernel, stride, padding and dilation are independent of one another.
 
 use pulp::{Simd, WithSimd};
 
@@ -6,6 +6,7 @@ use crate::graph::error::GraphError;
 use crate::graph::lane_operator::{LaneBackward, LaneOperator};
 use crate::graph::node::Node;
 use crate::graph::operator::{Backward, Forward, Operator, backward_by_lanes, forward_by_lanes};
+use crate::graph::operators::windows::{Image, Windows};
 use crate::graph::plan::{Imported, Value};
 use crate::graph::shape::Shape;
 use crate::lanes::Isa;
@@ -47,7 +48,7 @@ pub(crate) fn import_average(node: &mut Node<'_, '_>) -> Result<Imported, GraphE
     let (input, shape, pool) = import(node)?;
     let share = |window: usize| {
         1.0 / (if counts_padding {
-            pool.kernel
+            pool.counted[window]
         } else {
             pool.window(window).len()
         }) as f32
@@ -62,71 +63,74 @@ pub(crate) fn import_average(node: &mut Node<'_, '_>) -> Result<Imported, GraphE
 
 fn import(node: &mut Node<'_, '_>) -> Result<(Value, Shape, Pool), GraphError> {
     node.expect_inputs(1..=1)?;
-    node.expect_explicit_padding()?;
-    node.expect_int("ceil_mode", 0)?;
-    let input = node.value(0)?;
-    let &[channels, height, width] = input.shape.dims() else {
-        return Err(node.shape(
-            "an image of channels x height x width",
-            input.shape.to_string(),
-        ));
+    let ceil = match node.int("ceil_mode", 0)? {
+        0 => false,
+        1 => true,
+        other => return Err(node.setting(format!("ceil_mode {other}"), "0 or 1")),
     };
-    let kernel: [usize; 2] = node.sizes("kernel_shape", None)?;
-    let [top, left, bottom, right] = node.sizes("pads", Some([0; 4]))?;
-    let strides = node.sizes("strides", Some([1, 1]))?;
-    let dilations = node.sizes("dilations", Some([1, 1]))?;
-    if kernel.contains(&0) || strides.contains(&0) {
-        return Err(node.setting("a kernel or stride of zero", "sizes of at least one"));
+    let input = node.value(0)?;
+    let image = Image::read(node, input.shape.dims())?;
+    let windows = Windows::read(node, image, None)?.auto_padded(node, image)?;
+    let Windows {
+        kernel,
+        strides,
+        dilations,
+        begin: [top, left],
+        ..
+    } = windows;
+    let [height, width] = image.size;
+    let mut extent = windows.extent(node, image)?;
+    let padded = windows.padded(image);
+    for axis in 0..2 {
+        let reach = padded[axis] - windows.reach(axis).unwrap_or(padded[axis]);
+        // A last window that begins in the image or in the padding before it, not behind (PyTorch, `pooling_output_shape`).
+        if ceil
+            && reach % strides[axis] != 0
+            && extent[axis] * strides[axis] < image.size[axis] + windows.begin[axis]
+        {
+            extent[axis] += 1;
+        }
     }
-    if dilations != [1, 1] {
-        return Err(node.setting(format!("dilations {dilations:?}"), "dilations [1, 1]"));
-    }
-    // PyTorch allows half a kernel; from a whole one on, a window could hold nothing but padding.
-    if top.max(bottom) * 2 > kernel[0] || left.max(right) * 2 > kernel[1] {
-        return Err(node.setting(
-            format!("pads {:?}", [top, left, bottom, right]),
-            "at most half the kernel",
-        ));
-    }
-    let padded = [height + top + bottom, width + left + right];
-    if padded[0] < kernel[0] || padded[1] < kernel[1] {
-        return Err(node.shape(
-            format!(
-                "an image of at least the kernel {}x{}",
-                kernel[0], kernel[1]
-            ),
-            format!("{}x{} with padding", padded[0], padded[1]),
-        ));
-    }
-    let extent = [
-        (padded[0] - kernel[0]) / strides[0] + 1,
-        (padded[1] - kernel[1]) / strides[1] + 1,
-    ];
-    let shape = node.output_shape(vec![channels, extent[0], extent[1]])?;
+    let shape = node.output_shape(image.dims(image.channels, extent))?;
     // The windows are written out, so their number times their size is bounded as a tensor is.
     node.output_shape(vec![extent[0], extent[1], kernel[0], kernel[1]])?;
 
-    let inside = |start: usize, kernel: usize, corner: usize, size: usize| {
-        (start..start + kernel)
-            .filter_map(move |at| at.checked_sub(corner))
+    let inside = |axis: usize, window: usize, corner: usize| {
+        let (start, step, size) = (window * strides[axis], dilations[axis], image.size[axis]);
+        (0..kernel[axis])
+            .filter_map(move |tap| (start + tap * step).checked_sub(corner))
             .filter(move |&at| at < size)
     };
-    let (mut starts, mut elements) = (vec![0], Vec::new());
+    // Elements of a window that lie in the image or its padding, which some means count.
+    let within = |axis: usize, window: usize| {
+        let start = window * strides[axis];
+        (0..kernel[axis])
+            .filter(|tap| start + tap * dilations[axis] < padded[axis])
+            .count()
+    };
+    let (mut starts, mut elements, mut counted) = (vec![0], Vec::new(), Vec::new());
     for y in 0..extent[0] {
         for x in 0..extent[1] {
-            for line in inside(y * strides[0], kernel[0], top, height) {
-                for column in inside(x * strides[1], kernel[1], left, width) {
+            for line in inside(0, y, top) {
+                for column in inside(1, x, left) {
                     elements.push(line * width + column);
                 }
             }
+            if starts.last() == Some(&elements.len()) {
+                return Err(node.setting(
+                    format!("a window {y}, {x} of nothing but padding"),
+                    "windows that each hold an element of the image",
+                ));
+            }
             starts.push(elements.len());
+            counted.push(within(0, y) * within(1, x));
         }
     }
     Ok((
         input,
         shape,
         Pool {
-            kernel: kernel[0] * kernel[1],
+            counted,
             channel: height * width,
             starts,
             elements,
@@ -137,8 +141,8 @@ fn import(node: &mut Node<'_, '_>) -> Result<(Value, Shape, Pool), GraphError> {
 /// The windows of a pool over one channel, without what lies in the padding.
 #[derive(Debug)]
 struct Pool {
-    /// Elements of a whole window.
-    kernel: usize,
+    /// Elements of each window with those in the padding.
+    counted: Vec<usize>,
     /// Elements of a channel.
     channel: usize,
     /// Where each window starts in `elements`, and where the last one ends.
