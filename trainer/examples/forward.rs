@@ -56,10 +56,7 @@ fn main() -> anyhow::Result<()> {
                 optimiser,
                 NonZeroUsize::MIN,
             )?;
-            trainer.step(&Examples {
-                inputs: first,
-                labels: &[label.parse()?],
-            })?;
+            trainer.step(&Examples::labelled(first, &[label.parse()?]))?;
             std::fs::write(out, trainer.parameters()?.to_safetensors()?)?;
         }
         _ => bail!("usage: forward outputs|weights|export|step …; the source says with what"),

@@ -2,14 +2,14 @@
 
 use crate::engine::Engine;
 use crate::evaluate::EvaluateError;
-use crate::examples::Examples;
+use crate::examples::ExamplesError;
 use crate::graph::Graph;
 use crate::lanes::Isa;
 use crate::parameters::Parameters;
 
 /// The outputs of examples, one after the other, each as many float32 as the graph's output shape has elements.
 ///
-/// `inputs` holds one example after the other, as [`Examples::inputs`] does; whole numbers of a lookup are floats in it.
+/// `inputs` holds one example after the other, as [`crate::Examples::inputs`] does; whole numbers of a lookup are floats in it.
 ///
 /// ```
 /// use tributary_trainer::{Graph, Parameters, models, predict};
@@ -31,16 +31,18 @@ pub fn predict(
         graph.input_shape().elements(),
         graph.output_shape().elements(),
     );
-    // Labels do not matter here; as many as there are whole examples, so that a rest is refused.
-    let labels = vec![0; inputs.len() / example];
-    let examples = Examples {
-        inputs,
-        labels: &labels,
-    };
-    examples.check(graph)?;
-    let mut engine = Engine::for_evaluation(graph, Isa::best());
-    let mut predicted = vec![0.0; labels.len() * outputs];
-    let width = engine.width();
+    if !inputs.len().is_multiple_of(example) {
+        return Err(ExamplesError::Inputs {
+            inputs: inputs.len(),
+            examples: inputs.len() / example,
+            example,
+        }
+        .into());
+    }
+    let isa = Isa::best();
+    let mut engine = Engine::for_evaluation(graph, isa);
+    let mut predicted = vec![0.0; inputs.len() / example * outputs];
+    let width = isa.width();
     for (inputs, predicted) in inputs
         .chunks(width * example)
         .zip(predicted.chunks_mut(width * outputs))
