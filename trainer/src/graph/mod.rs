@@ -103,6 +103,11 @@ impl Graph {
         &self.plan.weights
     }
 
+    /// Where parameters that the file's metadata freezes (`tributary.frozen`) lie among all: they stay as they are.
+    pub fn frozen(&self) -> &[Range<usize>] {
+        &self.frozen
+    }
+
     /// Refuses a graph whose examples would influence one another's gradients in training.
     ///
     /// # Errors
@@ -112,11 +117,6 @@ impl Graph {
             None => Ok(()),
             Some(node) => Err(GraphError::BatchNormalization { node: node.clone() }),
         }
-    }
-
-    /// Where parameters that the file's metadata freezes (`tributary.frozen`) lie among all: they stay as they are.
-    pub fn frozen(&self) -> &[Range<usize>] {
-        &self.frozen
     }
 
     pub(crate) fn plan(&self) -> &Plan {

@@ -2,27 +2,29 @@
 
 use std::f64::consts::PI;
 
-use super::builder::{Builder, int, ints};
+use super::builder::{Builder, float, int, ints};
 
-/// `mnist-scatter` as an ONNX file (opset 17): grey images of 28x28 in, 10 class scores out.
+/// `mnist-scatter` as an ONNX file (opset 21): grey images of 28x28 in, 10 class scores out.
 ///
-/// Features of a scattering network (Bruna and Mallat 2013) of two orders, four-fold downsampled, feed one linear layer,
-/// which alone is trained: 39,700 parameters (Tramèr and Boneh 2021, "Differentially private learning needs better features
-/// (or much more data)"). The filters are the same for any data, so they cost no privacy; they are stored as parameters
-/// named `scatter.…`, which the file's metadata freezes. The linear layer is drawn from PyTorch's default distribution by
-/// ChaCha20 from `seed`.
+/// Features of a scattering network (Bruna and Mallat 2013) of two orders, four-fold downsampled, are normalised in groups
+/// of three channels, each example for itself, and feed one linear layer, which alone is trained: 39,700 parameters (Tramèr
+/// and Boneh 2021, "Differentially private learning needs better features (or much more data)"). The filters are the same
+/// for any data, so they cost no privacy; they are stored as parameters named `scatter.…`, which the file's metadata
+/// freezes. The linear layer is drawn from PyTorch's default distribution by ChaCha20 from `seed`.
 ///
-/// Where the paper takes the modulus of complex filters, this takes the sum of the sizes of both parts, `|x| = 2·max(x, 0) - x`,
-/// which needs no square root; the second scale filters the image at half its size, and so does the second order.
+/// Where the paper takes the modulus of complex filters, this takes the sum of the sizes of both parts, with
+/// `|x| = 2·max(x, 0) - x`; the second scale filters the image at half its size, and so does the second order.
 pub fn mnist_scatter(seed: u64) -> Vec<u8> {
-    let mut model = Builder::new("mnist_scatter", seed, &[1, 28, 28]).frozen("scatter.*");
+    let mut model = Builder::new("mnist_scatter", seed, &[1, 28, 28])
+        .opset(21)
+        .frozen("scatter.*");
     let filters = filters();
 
     // Each filter's response at full size, in two parts, pooled by two.
     model.values("scatter.fine.weight", &[16, 1, 7, 7], &filters);
     conv(&mut model, INPUT, "fine", 7, 1);
     let fine = halves(&mut model, "fine");
-    sizes(&mut model, "fine.size", &fine, 8, 1.0);
+    sizes(&mut model, "fine.size", &fine, 8);
     let fine_sizes = model.last();
 
     // The second scale.
@@ -38,35 +40,34 @@ pub fn mnist_scatter(seed: u64) -> Vec<u8> {
     conv(&mut model, &fine_sizes, "second", 7, 8);
     let second = halves(&mut model, "second");
 
-    // What is classified: the means over 4x4, each order at its own scale.
+    // What is classified: the means over 4x4, 81 channels of 7x7.
     pool(&mut model, INPUT, "quarter", 4);
-    model.values("scatter.mean.weight", &[1, 1, 1, 1], &[ORDER_SCALES[0]]);
-    let quarter = model.last();
-    conv(&mut model, &quarter, "mean", 1, 1);
     let mean = model.last();
-    let [positive, whole] = fine;
-    pool(&mut model, &positive, "first.positive", 2);
-    let positive = model.last();
-    pool(&mut model, &whole, "first.whole", 2);
-    let fine = [positive, model.last()];
-    sizes(&mut model, "first", &fine, 8, ORDER_SCALES[1]);
+    pool(&mut model, &fine_sizes, "first", 2);
     let first = model.last();
-    sizes(&mut model, "coarse.size", &coarse, 8, ORDER_SCALES[1]);
+    sizes(&mut model, "coarse.size", &coarse, 8);
     let coarse = model.last();
-    sizes(&mut model, "second.size", &second, 64, ORDER_SCALES[2]);
+    sizes(&mut model, "second.size", &second, 64);
     let second = model.last();
-
-    head(
-        &mut model,
-        &[(&mean, 1), (&first, 8), (&coarse, 8), (&second, 64)],
+    let features = [&mean, &first, &coarse, &second].map(String::as_str);
+    model.node("Concat", "/scatter/Concat", &features, vec![int("axis", 1)]);
+    model.constant("scatter.norm.weight", &[81], 1.0);
+    model.constant("scatter.norm.bias", &[81], 0.0);
+    let norm = ["scatter.norm.weight", "scatter.norm.bias"];
+    let groups = vec![float("epsilon", 1e-5), int("num_groups", 27)];
+    model.then("GroupNormalization", "/scatter/GroupNorm", &norm, groups);
+    model.then("Flatten", "/Flatten", &[], vec![int("axis", 1)]);
+    model.layer("fc", &[10, 81 * 49]);
+    model.then(
+        "Gemm",
+        "/fc/Gemm",
+        &["fc.weight", "fc.bias"],
+        vec![int("transB", 1)],
     );
     model.finish(&[10])
 }
 
 const INPUT: &str = super::builder::INPUT;
-
-/// By which the features of each order are multiplied, so that all weigh about the same: fixed numbers, fitted to no data.
-const ORDER_SCALES: [f32; 3] = [3.0, 30.0, 100.0];
 
 /// Pools the positive part and the whole of the last node's output by two, and names them.
 fn halves(model: &mut Builder, name: &str) -> [String; 2] {
@@ -79,18 +80,12 @@ fn halves(model: &mut Builder, name: &str) -> [String; 2] {
     [positive, model.last()]
 }
 
-/// `scale·(|a| + |b|)` of neighbouring channels `a` and `b`, from the positive parts and the wholes.
-fn sizes(
-    model: &mut Builder,
-    name: &str,
-    [positive, whole]: &[String; 2],
-    channels: i64,
-    scale: f32,
-) {
+/// `|a| + |b|` of neighbouring channels `a` and `b`, from the positive parts and the wholes.
+fn sizes(model: &mut Builder, name: &str, [positive, whole]: &[String; 2], channels: i64) {
     let mut parts = Vec::new();
     for (part, input, factor) in [("positive", positive, 2.0), ("whole", whole, -1.0)] {
         let weight = format!("{name}.{part}");
-        let values = vec![factor * scale; 2 * channels as usize];
+        let values = vec![factor; 2 * channels as usize];
         model.values(
             &format!("scatter.{weight}.weight"),
             &[channels, 2, 1, 1],
@@ -105,37 +100,6 @@ fn sizes(
         &[&parts[0], &parts[1]],
         vec![],
     );
-}
-
-/// A linear layer of all features: one matrix for each order, added up.
-fn head(model: &mut Builder, features: &[(&str, i64)]) {
-    let mut sum: Option<String> = None;
-    for (index, (feature, channels)) in features.iter().enumerate() {
-        let name = format!("head.{index}");
-        model.node(
-            "Flatten",
-            &format!("/{name}/Flatten"),
-            &[feature],
-            vec![int("axis", 1)],
-        );
-        let dims = [10, channels * 49];
-        let weight = format!("{name}.weight");
-        model.weight(&weight, &dims, 1.0 / (dims[1] as f32).sqrt());
-        let transposed = vec![int("transB", 1)];
-        model.then("Gemm", &format!("/{name}/Gemm"), &[&weight], transposed);
-        let scores = model.last();
-        sum = Some(match sum {
-            None => {
-                model.constant("head.bias", &[10], 0.0);
-                model.node("Add", "/head/Bias", &[&scores, "head.bias"], vec![]);
-                model.last()
-            }
-            Some(sum) => {
-                model.node("Add", &format!("/{name}/Add"), &[&sum, &scores], vec![]);
-                model.last()
-            }
-        });
-    }
 }
 
 /// A convolution without a bias that keeps the size.
