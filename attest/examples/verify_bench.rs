@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Tee::SevSnp,
         read("snp/genoa-v5.report.bin")?,
         read("snp/genoa-v5.vcek.pem")?,
-        "2025-06-01T00:00:00Z",
+        "2025-09-01T00:00:00Z",
     )?;
     let shared = Collateral::empty();
     let cached = median(|| snp.accepted(&shared));

@@ -1,5 +1,5 @@
 //! What a collateral folder may hold, and what is refused by name.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod hardware;
 

@@ -1,5 +1,5 @@
 //! The seeds of the fuzz targets, replayed as ordinary tests.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 use std::{fs, path::Path};
 

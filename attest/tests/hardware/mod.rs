@@ -1,11 +1,11 @@
 //! Where the tests find evidence that real machines made.
+#![allow(dead_code)]
 
 use std::{path::PathBuf, process::Command};
 
 use chrono::{DateTime, Utc};
 use tributary_attest::{
-    Collateral, Evidence, Policy, Refusal, ReportData, Tee, Verdict, appraise,
-    danger_read_unverified,
+    Collateral, Evidence, Policy, Refusal, Tee, Verdict, danger_appraise_any_report_data,
 };
 
 /// A folder of the shared files: under `TRIBUTARY_SHARED`, or beside the workspace. `None`, said aloud, where they are
@@ -47,7 +47,7 @@ pub fn package(name: &str) -> PathBuf {
     PathBuf::from(manifest).parent().unwrap().to_owned()
 }
 
-/// Appraises for whatever report data the report states: real evidence was made for other occasions.
+/// Appraises for any report data: real evidence was made for other occasions.
 pub fn judge(
     tee: Tee,
     report: &[u8],
@@ -57,11 +57,7 @@ pub fn judge(
     now: DateTime<Utc>,
 ) -> Result<Verdict, Box<Refusal>> {
     let evidence = Evidence::new(tee, report.to_vec(), endorsements).unwrap();
-    let report_data = match danger_read_unverified(&evidence) {
-        Ok(claims) => claims.report_data,
-        Err(_) => ReportData::new([0; 64]),
-    };
-    appraise(policy, &evidence, &report_data, collateral, now).map_err(Box::new)
+    danger_appraise_any_report_data(policy, &evidence, collateral, now).map_err(Box::new)
 }
 
 pub fn at(time: &str) -> DateTime<Utc> {

@@ -35,7 +35,7 @@ impl RecordedSnp {
             encoded: evidence.to_bytes(),
             report_data: danger_read_unverified(&evidence)?.report_data,
             policy: Policy::default_for_verify(),
-            now: "2025-06-01T00:00:00Z".parse()?,
+            now: "2025-09-01T00:00:00Z".parse()?,
             shared: remember_chains.then(Collateral::empty),
         };
         recorded.appraise();
