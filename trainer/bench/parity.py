@@ -36,10 +36,10 @@ class Conv1d(nn.Module):
 class Embedded(nn.Module):
     def __init__(self):
         super().__init__()
-        self.e, self.position, self.fc = nn.Embedding(50, 16), nn.Embedding(7, 16), nn.Linear(16, 3)
+        self.e, self.position, self.fc = nn.Embedding(50, 16), nn.Parameter(torch.randn(9, 16)), nn.Linear(16, 3)
 
     def forward(self, x):
-        return self.fc((self.e(x) + self.position(torch.arange(7))).mean(1))
+        return self.fc((self.e(x) + self.position[:7]).mean(1))
 
 
 def encoder_layers(width, norm_first, n=2):

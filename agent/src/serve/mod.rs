@@ -72,6 +72,7 @@ pub struct ServeArgs {
     /// simulated TEE [default: simulated in a home made with `init --simulated`, else auto].
     #[arg(long, env = "TRIBUTARY_TEE", value_name = "TEE")]
     pub tee: Option<TeeChoice>,
+    /// Where the collateral lies by which evidence of hardware is judged.
     #[command(flatten)]
     pub collateral: CollateralArgs,
 }

@@ -1,6 +1,6 @@
 //! Which code each error of the library ends with.
 
-use tributary_attest::{CheckName, Refusal, SimulatedError, Tee};
+use tributary_attest::{CheckName, CollateralError, Refusal, SimulatedError, Tee};
 use tributary_console::{Blame, ErrorCode, Failure};
 
 pub(crate) fn simulated_failure(error: SimulatedError) -> Failure {
@@ -45,6 +45,14 @@ pub(crate) fn simulated_failure(error: SimulatedError) -> Failure {
         .unwrap_or_else(|| Failure::from_error(code, &error))
         .hint(hint)
         .blame(blame)
+}
+
+/// A folder of collateral that cannot be used.
+pub(crate) fn collateral_failure(error: CollateralError) -> Failure {
+    Failure::from_system_cause(&error)
+        .unwrap_or_else(|| Failure::from_error(ErrorCode::COLLATERAL_UNAVAILABLE, &error))
+        .hint("mend or remove the named file: docs/collateral.md has the layout")
+        .blame(Blame::Configuration)
 }
 
 /// A refusal without its checks.

@@ -12,7 +12,7 @@ use tributary_attest::{
 use tributary_console::{Blame, Console, ErrorCode, Failure};
 
 use crate::{
-    failures::refusal_failure,
+    failures::{collateral_failure, refusal_failure},
     files::{malformed, read_policy},
     input::Input,
     table::table,
@@ -23,7 +23,8 @@ use crate::{
 #[command(after_help = "Examples:
   attest verify --evidence report.bin --endorsement vcek.der
   attest verify --evidence quote.bin --endorsement collateral.json --time 2025-06-27T04:53:20Z
-  attest verify --evidence peer.evidence --policy policy.json --report-data $(cat expected.hex) --json
+  attest verify --evidence peer.evidence --collateral /var/lib/tributary/collateral \\
+      --policy policy.json --report-data $(cat expected.hex) --json
   attest verify --evidence report.bin --endorsement vcek.der --constraint 'C:<measurement> SEC:SECURE'
 
 Exit code 0: accepted. 10: refused, with every check that was made.")]
@@ -34,6 +35,9 @@ pub(crate) struct VerifyArgs {
     /// What vouches for the evidence's signer: certificates in DER or PEM, or TDX collateral as JSON. May be repeated.
     #[arg(long = "endorsement", value_name = "FILE")]
     endorsements: Vec<PathBuf>,
+    /// A folder of certificates, revocation lists and TCB documents, as docs/collateral.md lays it out.
+    #[arg(long, env = "TRIBUTARY_COLLATERAL", value_name = "DIR")]
+    collateral: Option<PathBuf>,
     /// The policy's file, JSON [default: genuine hardware, in date, not debugged, VMPL 0, consistent firmware].
     #[arg(long, value_name = "FILE", conflicts_with = "constraint")]
     policy: Option<PathBuf>,
@@ -43,9 +47,6 @@ pub(crate) struct VerifyArgs {
     /// The 64 bytes that the evidence must have been made for; not checked where left out.
     #[arg(long, value_name = "HEX")]
     report_data: Option<ReportData>,
-    /// The folder of collateral by which evidence of hardware is judged, as `attest collateral fetch` fills it.
-    #[arg(long, env = "TRIBUTARY_COLLATERAL", value_name = "DIR")]
-    collateral: Option<PathBuf>,
     /// Appraise as at this time, RFC 3339 or seconds since 1970 [default: now].
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     time: Option<DateTime<Utc>>,
@@ -54,11 +55,11 @@ pub(crate) struct VerifyArgs {
 pub(crate) fn run(args: &VerifyArgs, console: &Console, now: DateTime<Utc>) -> Result<(), Failure> {
     let evidence = evidence(args)?;
     let policy = policy(args)?;
-    let time = args.time.unwrap_or(now);
     let collateral = match &args.collateral {
-        Some(folder) => Collateral::load(folder).map_err(|error| malformed(folder, error))?,
+        Some(folder) => Collateral::load(folder).map_err(collateral_failure)?,
         None => Collateral::empty(),
     };
+    let time = args.time.unwrap_or(now);
     let outcome = match &args.report_data {
         Some(expected) => appraise(&policy, &evidence, expected, &collateral, time),
         // Nobody connects to a file: what it was made for may be unknown, and the output says that it was not checked.

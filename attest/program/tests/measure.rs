@@ -1,5 +1,7 @@
 //! `attest measure snp` and `attest measure tdx`, called as the program's `main` calls them.
 #![allow(clippy::unwrap_used)]
+// Modules shared with the library's tests.
+#![allow(unreachable_pub)]
 
 #[path = "../../tests/measure/images.rs"]
 #[allow(dead_code)]

@@ -237,7 +237,7 @@ impl<'a> Request<'a> {
             .parse::<u8>()
             .ok()
             .and_then(|floor| Vmpl::try_from(floor).ok())
-            .ok_or_else(|| TsmError::Malformed {
+            .ok_or(TsmError::Malformed {
                 attribute,
                 expected: "a level of 0 to 3",
                 got: floor,

@@ -87,7 +87,9 @@ impl<'a> GuidedTable<'a> {
 
     pub(super) fn parse(image: &'a [u8]) -> Result<Self, GuidedTableError> {
         let wrong_size = GuidedTableError::ImageSize { got: image.len() };
-        if !(Self::MIN_IMAGE..=Self::MAX_IMAGE).contains(&image.len()) || image.len() % 4096 != 0 {
+        if !(Self::MIN_IMAGE..=Self::MAX_IMAGE).contains(&image.len())
+            || !image.len().is_multiple_of(4096)
+        {
             return Err(wrong_size);
         }
         let end = image.len() - AFTER_FOOTER;

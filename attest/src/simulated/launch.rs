@@ -44,6 +44,8 @@ impl From<SimulatedLaunch> for LaunchConfig {
 /// Nobody certifies it: whoever holds a platform's file can state anything, which is what is simulated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+// One a machine: its size does not matter.
+#[allow(clippy::large_enum_variant)]
 pub enum SimulatedLaunch {
     /// On a platform that plays SEV-SNP.
     SevSnp(SnpLaunch),

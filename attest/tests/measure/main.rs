@@ -1,5 +1,7 @@
 //! Predicted measurements over images that the tests build, against other implementations and published values.
 #![allow(clippy::unwrap_used)]
+// Its modules share images and logs; there is nobody outside.
+#![allow(unreachable_pub)]
 
 mod event_logs;
 mod fuzz_seeds;

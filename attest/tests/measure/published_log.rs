@@ -232,7 +232,7 @@ fn the_events_that_a_direct_boot_predicts_are_those_that_the_firmware_measured()
 #[test]
 fn one_bit_of_any_digest_changes_its_register() {
     let published = log().replay();
-    for changed in 0..EVENTS.len() {
+    for (changed, _) in EVENTS.iter().enumerate() {
         let log = EVENTS.iter().enumerate().fold(
             Log::new(SHA384_ONLY),
             |log, (i, (register, event_type, digest, data))| {

@@ -59,7 +59,7 @@ pub(super) fn run(args: &AuditArgs, console: &Console) -> Result<(), Failure> {
 }
 
 fn attack(args: &AuditArgs) -> Result<Audit, AuditFailure> {
-    let range = |error| AuditFailure::Audit(AuditError::Accounting(error));
+    let range = |error| AuditFailure::of(AuditError::Accounting(error));
     let plan = AuditPlan {
         sampling_rate: SamplingRate::new(args.sampling_rate).map_err(|e| range(e.into()))?,
         noise_multiplier: NoiseMultiplier::new(args.noise_multiplier)
@@ -75,20 +75,26 @@ fn attack(args: &AuditArgs) -> Result<Audit, AuditFailure> {
         .try_fill_bytes(&mut seed)
         .or_fail(ErrorCode::INTERNAL, "drawing a seed")
         .map_err(AuditFailure::Console)?;
-    let mut subject = TrainerSubject::new(plan.noise_multiplier).map_err(AuditFailure::Audit)?;
-    audit(&plan, &mut subject, &mut ChaCha20Rng::from_seed(seed)).map_err(AuditFailure::Audit)
+    let mut subject = TrainerSubject::new(plan.noise_multiplier).map_err(AuditFailure::of)?;
+    audit(&plan, &mut subject, &mut ChaCha20Rng::from_seed(seed)).map_err(AuditFailure::of)
 }
 
 enum AuditFailure {
-    Audit(AuditError),
+    Audit(Box<AuditError>),
     Console(Failure),
+}
+
+impl AuditFailure {
+    fn of(error: AuditError) -> Self {
+        Self::Audit(Box::new(error))
+    }
 }
 
 fn failure(failure: AuditFailure) -> Failure {
     match failure {
         AuditFailure::Console(failure) => failure,
         AuditFailure::Audit(error) => {
-            let code = match error {
+            let code = match *error {
                 AuditError::Plan { .. }
                 | AuditError::Accounting(_)
                 | AuditError::NoClaim

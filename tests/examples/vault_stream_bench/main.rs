@@ -13,6 +13,9 @@
 mod bare;
 #[path = "../../../protocol/examples/channel_bench/federation.rs"]
 mod federation;
+#[allow(dead_code)]
+#[path = "../../../protocol/examples/channel_bench/recorded.rs"]
+mod recorded;
 
 use std::error::Error;
 use std::sync::{Arc, Mutex};
@@ -165,7 +168,7 @@ fn records(schema: &DatasetSchema) -> Outcome<RecordBatch> {
 }
 
 async fn open() -> Outcome<[Channel<Attested>; 2]> {
-    let federation = Federation::new().map_err(|error| error.to_string())?;
+    let federation = Federation::new(None).map_err(|error| error.to_string())?;
     let [provider, aggregator] = federation.endpoints().map_err(|error| error.to_string())?;
     let address = aggregator.local_addr()?;
     let arriving = tokio::spawn(async move {

@@ -243,7 +243,8 @@ fn functions_of_one_number_agree() {
 
 #[test]
 fn operators_of_two_operands_agree_with_parameters_and_constants() {
-    let by: [(&str, &dyn Fn(f64, f64) -> f64); 4] = [
+    type Binary<'a> = (&'a str, &'a dyn Fn(f64, f64) -> f64);
+    let by: [Binary<'_>; 4] = [
         ("Add", &|a, b| a + b),
         ("Sub", &|a, b| a - b),
         ("Mul", &|a, b| a * b),

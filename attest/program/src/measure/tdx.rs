@@ -112,14 +112,14 @@ impl Known {
                 .iter()
                 .filter(move |event| event.register() == register)
         };
-        if let Some(digest) = configuration {
-            if !of(Register::Rtmr0).any(|event| *event.digest() == digest) {
-                return Err(contradiction(format!(
-                    "the log's events of rtmr0 do not hold the firmware's configuration volume, expected one with the \
-                     digest {}",
-                    hex(&digest)
-                )));
-            }
+        if let Some(digest) = configuration
+            && !of(Register::Rtmr0).any(|event| *event.digest() == digest)
+        {
+            return Err(contradiction(format!(
+                "the log's events of rtmr0 do not hold the firmware's configuration volume, expected one with the \
+                 digest {}",
+                hex(&digest)
+            )));
         }
         let Some(boot) = &self.boot else {
             return Ok(());
@@ -132,7 +132,7 @@ impl Known {
             for (i, (name, digest)) in predicted.iter().enumerate() {
                 let got = logged.get(i).map(|event| event.digest());
                 if got != Some(digest) {
-                    let got = got.map_or_else(|| "no event".to_owned(), |digest| hex(digest));
+                    let got = got.map_or_else(|| "no event".to_owned(), hex);
                     return Err(contradiction(format!(
                         "event {i} of {register} ({name}): expected {}, got {got}",
                         hex(digest)

@@ -115,7 +115,7 @@ impl Headers {
                 got: image.len(),
             });
         }
-        if image.len() % 8 != 0 {
+        if !image.len().is_multiple_of(8) {
             return Err(KernelImageError::Padding { got: image.len() });
         }
         let mut cursor = Cursor::new(image, 0);

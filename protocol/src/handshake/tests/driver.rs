@@ -16,6 +16,8 @@ pub(super) struct End {
     pub(super) outcome: Option<Result<Accepted, HandshakeError>>,
 }
 
+// A few at a time, in tests: its size does not matter.
+#[allow(clippy::large_enum_variant)]
 enum Waiting {
     Hello(Handshake<AwaitingHello>),
     Proof(Handshake<AwaitingProof>),

@@ -203,7 +203,8 @@ pub(crate) fn groups(
     rows: usize,
 ) -> Result<usize, GraphError> {
     let groups = usize::try_from(node.int("group", 1)?).unwrap_or(0);
-    if groups == 0 || channels % groups != 0 || rows % groups != 0 || rows == 0 {
+    if groups == 0 || !channels.is_multiple_of(groups) || !rows.is_multiple_of(groups) || rows == 0
+    {
         return Err(node.setting(
             format!("group {}", node.int("group", 1)?),
             format!("a divisor of {channels} input and {rows} output channels"),
