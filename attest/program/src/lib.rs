@@ -7,6 +7,7 @@
 //! call it in their own process.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod collateral;
 mod doctor;
 mod failures;
 mod files;
@@ -35,6 +36,7 @@ use tributary_console::{CommandLine, Console, Failure, GlobalArgs};
   attest policy new --from measurement.json --out policy.json
   attest verify --evidence report.bin --endorsement vcek.der
   attest verify --evidence peer.evidence --policy policy.json --report-data 07…07
+  attest collateral fetch --collateral collateral --evidence report.bin
   attest show report.bin
   attest doctor
 
@@ -68,6 +70,9 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Print what evidence states about itself, unverified.
     Show(show::ShowArgs),
+    /// Fill the folder of certificates, revocation lists and TCB documents that `verify` and the services read.
+    #[command(subcommand)]
+    Collateral(collateral::CollateralCommand),
     /// Say what evidence this machine produces, and what it lacks.
     Doctor(doctor::DoctorArgs),
 }
@@ -100,6 +105,7 @@ pub fn program_at(line: AttestLine, console: &Console, now: DateTime<Utc>) -> Re
         Command::Policy(command) => policy::run(command, console),
         Command::Verify(args) => verify::run(&args, console, now),
         Command::Show(args) => show::run(&args, console),
+        Command::Collateral(command) => collateral::run(&command, console, now),
         Command::Doctor(args) => doctor::run(&args, console),
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     evidence::Evidence,
     measurement::Measurement,
     report_data::ReportData,
+    snp::CertificateTable,
     tee::Tee,
 };
 
@@ -65,7 +66,7 @@ impl SnpAttester {
                 let provider = Provider::SevGuest;
                 let report = request_report(filesystem.as_ref(), provider, self.level, data)
                     .map_err(|source| AttestError::ConfigfsTsm { tee, source })?;
-                Ok((report.outblob, endorsements(report.auxblob)))
+                Ok((report.outblob, endorsements(&report.auxblob)))
             }
             Interface::Device(device) => {
                 let level = self.level.unwrap_or(Vmpl::MOST_PRIVILEGED);
@@ -75,12 +76,12 @@ impl SnpAttester {
     }
 }
 
-/// The certificate table as one endorsement, where the host gave one; a table without entries is all zeros.
-fn endorsements(table: Vec<u8>) -> Vec<Vec<u8>> {
-    if table.iter().all(|byte| *byte == 0) {
-        return Vec::new();
-    }
-    vec![table]
+/// The certificates of the host's table. A table that cannot be read costs the host its certificates, not the machine
+/// its evidence: a peer then takes the certificate from its own collateral, or refuses.
+fn endorsements(table: &[u8]) -> Vec<Vec<u8>> {
+    CertificateTable::parse(table)
+        .map(|table| table.endorsements())
+        .unwrap_or_default()
 }
 
 impl Attester for SnpAttester {
@@ -151,15 +152,25 @@ pub(super) mod tests {
 
     #[test]
     fn evidence_carries_the_report_and_the_hosts_table() {
-        let table = vec![5; 200];
-        let attester = over(StandIn::sev_guest(reports(), table.clone())).unwrap();
+        // AMD 56421: entries of GUID, offset and length, up to one of zeros; the VCEK's GUID is
+        // 63da758d-e664-4564-adc5-f4b93be8accd.
+        let guid = hex::decode("63da758de6644564adc5f4b93be8accd").unwrap();
+        let head = [
+            &guid[..],
+            &48_u32.to_le_bytes(),
+            &3_u32.to_le_bytes(),
+            &[0; 24],
+        ]
+        .concat();
+        let table = [&head[..], &[7, 8, 9], &[0; 21]].concat();
+        let attester = over(StandIn::sev_guest(reports(), table)).unwrap();
         let data = ReportData::new([7; 64]);
         let evidence = attester.attest(&data).unwrap();
         assert_eq!(evidence.tee(), Tee::SevSnp);
         assert_eq!(evidence.report()[0x50..0x90], [7; 64]);
-        assert_eq!(evidence.endorsements(), [table]);
+        assert_eq!(evidence.endorsements(), [vec![7, 8, 9]]);
 
-        for empty in [Vec::new(), vec![0; 4096]] {
+        for empty in [Vec::new(), vec![0; 4096], vec![5; 200]] {
             let attester = over(StandIn::sev_guest(reports(), empty)).unwrap();
             assert!(attester.attest(&data).unwrap().endorsements().is_empty());
         }

@@ -11,6 +11,14 @@ pub struct RawTcb(pub [u8; 8]);
 
 impl RawTcb {
     /// The parts (AMD 56860, section 2.2, "TCB_VERSION": one layout for Milan and Genoa, one for Turin).
+    /// The parts, as the product lays them out.
+    ///
+    /// # Errors
+    /// A message where a reserved byte is not zero.
+    pub fn read(self, product: SnpProduct) -> Result<SnpTcb, String> {
+        self.parts(product).map_err(|error| error.to_string())
+    }
+
     pub(crate) fn parts(self, product: SnpProduct) -> Result<SnpTcb, WireError> {
         let bytes = self.0;
         let (tcb, reserved) = match product {

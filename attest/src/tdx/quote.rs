@@ -1,6 +1,7 @@
 //! The frame of a quote: which bytes are what.
 
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use x509_cert::{Certificate, der::Decode as _};
 
 use super::crypto::AwsLc;
 use crate::{
@@ -90,15 +91,42 @@ impl TdxQuote {
     }
 
     /// The platform's model, from its certificate. Nobody has looked at the certificate's signature yet.
-    pub(crate) fn fmspc(&self) -> Result<Fmspc, String> {
-        let mut chain = CertificateDer::pem_slice_iter(&self.pck_chain);
-        let leaf = chain
-            .next()
-            .ok_or("the quote holds no platform certificate")?
-            .map_err(|error| format!("the platform's certificate is no PEM: {error}"))?;
-        dcap_qvl::intel::parse_pck_extension_with::<AwsLc>(&leaf)
+    ///
+    /// # Errors
+    /// A message where the quote holds no certificate of a platform.
+    pub fn fmspc(&self) -> Result<Fmspc, String> {
+        dcap_qvl::intel::parse_pck_extension_with::<AwsLc>(&self.pck()?)
             .map(|extension| Fmspc::new(extension.fmspc))
             .map_err(|error| format!("the platform's certificate: {error:#}"))
+    }
+
+    /// Which of Intel's authorities says that it certified the platform, as Intel's service names them: `platform` or
+    /// `processor`. Nobody has looked at the certificate's signature yet.
+    ///
+    /// # Errors
+    /// A message where the quote holds no certificate of a platform, or one of another issuer.
+    pub fn pck_ca(&self) -> Result<&'static str, String> {
+        let pck = self.pck()?;
+        let certificate = Certificate::from_der(&pck)
+            .map_err(|error| format!("the platform's certificate: {error}"))?;
+        let issuer = certificate.tbs_certificate().issuer().to_string();
+        [
+            ("CN=Intel SGX PCK Platform CA", "platform"),
+            ("CN=Intel SGX PCK Processor CA", "processor"),
+        ]
+        .into_iter()
+        .find(|(name, _)| issuer.split(',').any(|part| part == *name))
+        .map(|(_, ca)| ca)
+        .ok_or_else(|| {
+            format!("the platform's certificate must be issued by Intel's platform or processor CA, got {issuer}")
+        })
+    }
+
+    fn pck(&self) -> Result<CertificateDer<'static>, String> {
+        CertificateDer::pem_slice_iter(&self.pck_chain)
+            .next()
+            .ok_or("the quote holds no platform certificate")?
+            .map_err(|error| format!("the platform's certificate is no PEM: {error}"))
     }
 }
 

@@ -1,0 +1,105 @@
+//! Verifying what came, and putting it in its place.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Utc};
+use tributary_attest::{
+    Check, CheckName, CheckResult, Collateral, Evidence, Policy, danger_appraise_any_report_data,
+};
+use tributary_console::{Blame, ErrorCode, Failure, FailureContext as _};
+use tributary_durable::{Readers, replace};
+
+use super::{fetch::Fetched, plan::Plan};
+use crate::failures::collateral_failure;
+
+/// Writes the files below the folder, once all of them verify; gives the places where they lie.
+///
+/// They are laid out in a folder beside and read as any collateral is, which holds certificates and lists against AMD's
+/// root; the evidence that they were fetched for is appraised with them, which holds the rest against the vendors' roots.
+pub(super) fn keep(
+    folder: &Path,
+    files: Vec<Fetched>,
+    plan: &Plan,
+    now: DateTime<Utc>,
+) -> Result<Vec<PathBuf>, Failure> {
+    fs::create_dir_all(folder).or_fail(ErrorCode::IO, folder.display())?;
+    // The name begins with a dot, which a reader of the folder passes over.
+    let staging = tempfile::Builder::new()
+        .prefix(".fetching-")
+        .tempdir_in(folder)
+        .or_fail(ErrorCode::IO, folder.display())?;
+    for file in &files {
+        write(staging.path(), file)?;
+    }
+    let staged = Collateral::load(staging.path()).map_err(|error| {
+        Failure::from_error(ErrorCode::COLLATERAL_UNAVAILABLE, &error)
+            .hint("what the service sent does not verify, and nothing was kept: check its address, or try again later")
+            .blame(Blame::Peer)
+    })?;
+    for (path, evidence) in &plan.evidence {
+        check(path, evidence, &staged, now)?;
+    }
+    let mut written = Vec::new();
+    for file in &files {
+        written.push(write(folder, file)?);
+    }
+    // What was there before may be at fault: better said now than when a service starts.
+    Collateral::load(folder).map_err(collateral_failure)?;
+    Ok(written)
+}
+
+fn write(folder: &Path, file: &Fetched) -> Result<PathBuf, Failure> {
+    let path = folder.join(&file.path);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).or_fail(ErrorCode::IO, parent.display())?;
+    }
+    replace(&path, &file.bytes, Readers::Anyone).or_fail(ErrorCode::IO, "the collateral")?;
+    Ok(path)
+}
+
+/// Evidence that is refused for what it states, such as debugging, shows all the same that its signer is certified.
+fn check(
+    path: &Path,
+    evidence: &Evidence,
+    staged: &Collateral,
+    now: DateTime<Utc>,
+) -> Result<(), Failure> {
+    let policy = Policy::default_for_verify();
+    let checks = match danger_appraise_any_report_data(&policy, evidence, staged, now) {
+        Ok(verdict) => verdict.checks,
+        Err(refusal) => refusal.checks().to_vec(),
+    };
+    match checks.iter().find(|check| is_fault(check)) {
+        None => Ok(()),
+        Some(check) => Err(Failure::new(
+            ErrorCode::COLLATERAL_UNAVAILABLE,
+            format!(
+                "what came does not verify {}: at the check `{}` expected {}, got {}",
+                path.display(),
+                check.name,
+                check.expected,
+                check.got
+            ),
+        )
+        .hint("nothing was kept: check the evidence and the service's address")
+        .blame(Blame::Peer)),
+    }
+}
+
+fn is_fault(check: &Check) -> bool {
+    check.result == CheckResult::Fail && GENUINENESS.contains(&check.name)
+}
+
+const GENUINENESS: [CheckName; 8] = [
+    CheckName::ReportVersion,
+    CheckName::Format,
+    CheckName::Root,
+    CheckName::Certificate,
+    CheckName::ReportSignature,
+    CheckName::PlatformBinding,
+    CheckName::Validity,
+    CheckName::Revocation,
+];

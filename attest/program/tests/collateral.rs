@@ -1,0 +1,190 @@
+//! `attest collateral fetch` against a service on loopback that answers with Intel's own documents.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tributary_attest_program::program_at;
+use tributary_console::{Console, run_with};
+
+/// `TRIBUTARY_SHARED`, or `../shared` beside the repository. Under CI a missing vector is a failure.
+fn vectors() -> Option<PathBuf> {
+    let shared = std::env::var_os("TRIBUTARY_SHARED").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")),
+        PathBuf::from,
+    );
+    let folder = shared.join("vectors/tdx");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{} is missing",
+        folder.display()
+    );
+    println!("skipped: {} is missing", folder.display());
+    None
+}
+
+/// A PCCS that holds this collateral; gives its address.
+fn pccs(collateral: Value) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().unwrap().unwrap();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let (chain, body) = answer(&collateral, first.split(' ').nth(1).unwrap());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n{chain}\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.write_all(&body);
+        }
+    });
+    format!("http://{address}")
+}
+
+/// The header and the body for a request's target.
+fn answer(collateral: &Value, target: &str) -> (String, Vec<u8>) {
+    let text = |name: &str| collateral[name].as_str().unwrap();
+    let chain = |header: &str, name: &str| {
+        let encoded = text(name).replace('\n', "%0A").replace(' ', "%20");
+        format!("{header}: {encoded}\r\n")
+    };
+    let signed = |field: &str, document: &str, signature: &str| {
+        format!(
+            "{{\"{field}\":{},\"signature\":\"{}\"}}",
+            text(document),
+            text(signature)
+        )
+        .into_bytes()
+    };
+    let path = target.split('?').next().unwrap();
+    match path.rsplit('/').next().unwrap() {
+        "pckcrl" => (
+            chain("SGX-PCK-CRL-Issuer-Chain", "pck_crl_issuer_chain"),
+            hex::decode(text("pck_crl")).unwrap(),
+        ),
+        "tcb" => (
+            chain("TCB-Info-Issuer-Chain", "tcb_info_issuer_chain"),
+            signed("tcbInfo", "tcb_info", "tcb_info_signature"),
+        ),
+        "identity" => (
+            chain(
+                "SGX-Enclave-Identity-Issuer-Chain",
+                "qe_identity_issuer_chain",
+            ),
+            signed("enclaveIdentity", "qe_identity", "qe_identity_signature"),
+        ),
+        "rootcacrl" => (String::new(), text("root_ca_crl").as_bytes().to_vec()),
+        other => panic!("unexpected request for {other}"),
+    }
+}
+
+fn attest(folder: &Path, line: &str) -> (u8, Value) {
+    let at = |word: &str| word.replace('@', &format!("{}/", folder.display()));
+    let words = line.split_whitespace().map(at);
+    let args = ["attest".to_owned(), "--json".to_owned()]
+        .into_iter()
+        .chain(words);
+    let (console, captured) = Console::captured(true);
+    let exit = run_with(args, &console, |line, console| {
+        program_at(line, console, now())
+    });
+    let json = serde_json::from_str(&captured.stdout()).unwrap();
+    (exit.code(), json)
+}
+
+/// A time at which the recorded documents are in date.
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_751_000_000, 0).unwrap()
+}
+
+fn recorded(vectors: &Path) -> Value {
+    let bytes = fs::read(vectors.join("v4-uptodate.collateral.json")).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+#[test]
+fn what_a_quote_needs_is_fetched_and_verifies_it() {
+    let Some(vectors) = vectors() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let quote = vectors.join("v4-uptodate.quote.bin");
+    let quote = quote.display();
+    let address = pccs(recorded(&vectors));
+    let (code, json) = attest(
+        folder.path(),
+        &format!("collateral fetch --collateral @held --evidence {quote} --pcs {address}"),
+    );
+    assert_eq!(code, 0, "{json}");
+    let written = json["data"]["written"].as_array().unwrap();
+    assert_eq!(written.len(), 1);
+    assert!(written[0].as_str().unwrap().ends_with(".json"));
+    let entries = fs::read_dir(folder.path().join("held")).unwrap().count();
+    assert_eq!(entries, 1, "nothing is left beside the folder tdx");
+
+    let verify = format!("verify --evidence {quote}");
+    let (code, json) = attest(folder.path(), &format!("{verify} --collateral @held"));
+    assert_eq!(code, 0, "{json}");
+    assert_eq!(attest(folder.path(), &verify).0, 10);
+}
+
+#[test]
+fn what_does_not_verify_is_not_kept() {
+    let Some(vectors) = vectors() else { return };
+    let quote = vectors.join("v4-uptodate.quote.bin");
+    for (field, from, to) in [
+        (
+            "tcb_info",
+            "\"tcbEvaluationDataNumber\":",
+            "\"tcbEvaluationDataNumber\":1",
+        ),
+        ("qe_identity", "\"isvprodid\":", "\"isvprodid\":1"),
+        ("tcb_info_signature", "0", "1"),
+    ] {
+        let mut changed = recorded(&vectors);
+        let text = changed[field].as_str().unwrap().replacen(from, to, 1);
+        assert_ne!(
+            changed[field],
+            text.as_str(),
+            "{field} has nothing to change"
+        );
+        changed[field] = text.into();
+        let folder = tempfile::tempdir().unwrap();
+        let (code, json) = attest(
+            folder.path(),
+            &format!(
+                "collateral fetch --collateral @held --evidence {} --pcs {}",
+                quote.display(),
+                pccs(changed)
+            ),
+        );
+        assert_eq!(code, 1, "{field}: {json}");
+        assert_eq!(json["error"]["code"], "collateral-unavailable", "{field}");
+        let entries = fs::read_dir(folder.path().join("held")).unwrap().count();
+        assert_eq!(entries, 0, "{field}");
+    }
+}
+
+#[test]
+fn evidence_or_a_product_must_be_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for line in [
+        "collateral fetch --collateral @held",
+        "collateral fetch --collateral @held --product Naples",
+        "collateral fetch --collateral @held --product Milan --kds http://kds.example",
+    ] {
+        assert_eq!(attest(folder.path(), line).0, 2, "{line}");
+        assert!(!folder.path().join("held").exists());
+    }
+}
