@@ -128,7 +128,7 @@ impl Words {
             "ROOT" => self.roots.push(digits("ROOT", value)?),
             "PROD" => once("PROD", &mut self.product_id, product(value)?)?,
             "SVN" => once("SVN", &mut self.svn, SecurityVersion(number("SVN", value)?))?,
-            "SEC" => once("SEC", &mut self.tier, parse("SEC", value)?)?,
+            "SEC" => once("SEC", &mut self.tier, tier(value)?)?,
             "AGE" => once("AGE", &mut self.age, age(value)?)?,
             _ => return Err(unknown()),
         }
@@ -213,6 +213,12 @@ where
     T::Err: ToString,
 {
     parse(word, &value.to_ascii_lowercase())
+}
+
+fn tier(value: &str) -> Result<SecurityTier, ConstraintError> {
+    value
+        .parse()
+        .map_err(|_| refuse("SEC", "SECURE, STALE or INSECURE", value))
 }
 
 /// Digits alone: `+1` and `1_000` are nobody's numbers here.

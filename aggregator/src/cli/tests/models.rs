@@ -390,8 +390,8 @@ fn what_cannot_be_evaluated_is_named() {
 #[test]
 fn model_check_lists_the_layers_of_a_model_and_all_that_is_refused() {
     let scene = Scene::bare();
-    scene.ok("model new mnist-cnn --seed 1 --out mnist.onnx");
-    let checked = scene.ok("model check mnist.onnx");
+    scene.ok("model new mnist-cnn --seed 1 --out DIR/mnist.onnx");
+    let checked = scene.ok("model check DIR/mnist.onnx");
     assert_eq!(checked["input"], "1x28x28");
     assert_eq!(checked["parameters"], 26_010);
     assert_eq!(checked["layers"][0]["operator"], "Conv");
@@ -409,7 +409,7 @@ fn model_check_lists_the_layers_of_a_model_and_all_that_is_refused() {
     assert_eq!(changed, 2);
     scene.put("other.onnx", &model);
     let error = scene
-        .run("model check other.onnx")
+        .run("model check DIR/other.onnx")
         .error(Exit::Failure, "model-unsupported");
     let reasons = error["details"].as_array().unwrap();
     assert_eq!(reasons.len(), 2, "{reasons:?}");

@@ -160,8 +160,8 @@ fn what_is_asked_of_training_stands_in_the_contract() {
             .error(Exit::Usage, "usage");
     }
     check_refused(
-        &scene,
-        &format!("{other} --ema 1"),
+        &Scene::new(),
+        &format!("{NEW} --ema 1"),
         "contract-invalid",
         "pipeline.average.decay",
     );
