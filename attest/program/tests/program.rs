@@ -354,7 +354,7 @@ fn help_is_a_result_and_usage_an_error() {
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
         assert!(ran.stdout.contains("Example"), "{line}");
     }
-    let ran = attest(folder.path(), "verify --evidence only");
+    let ran = attest(folder.path(), "verify --policy only");
     assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
 }
 
