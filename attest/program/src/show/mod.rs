@@ -1,12 +1,13 @@
 //! `attest show`: what a file states about itself.
 
 mod certificate;
+mod snp_report;
 
 use std::{io::Write, path::PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
-use tributary_attest::{Evidence, danger_read_unverified};
+use tributary_attest::{Evidence, Tee, danger_read_unverified};
 use tributary_console::{Console, Failure};
 
 use crate::{files::malformed, input::Input};
@@ -49,14 +50,24 @@ pub(crate) fn run(args: &ShowArgs, console: &Console) -> Result<(), Failure> {
     }
 }
 
+/// What the report states in the terms of the appraisal; where it does not say of which product it is, as it stands.
+fn claims(evidence: &Evidence) -> Result<Value, String> {
+    match danger_read_unverified(evidence) {
+        Ok(claims) => Ok(json!(claims)),
+        Err(reason) if evidence.tee() == Tee::SevSnp => {
+            snp_report::describe(evidence.report()).map_err(|_| reason)
+        }
+        Err(reason) => Err(reason),
+    }
+}
+
 fn show_evidence(
     args: &ShowArgs,
     kind: &str,
     evidence: &Evidence,
     console: &Console,
 ) -> Result<(), Failure> {
-    let claims =
-        danger_read_unverified(evidence).map_err(|message| malformed(&args.file, message))?;
+    let claims = claims(evidence).map_err(|reason| malformed(&args.file, reason))?;
     let endorsements: Vec<usize> = evidence.endorsements().iter().map(Vec::len).collect();
     let data = json!({
         "kind": kind,
@@ -70,13 +81,13 @@ fn show_evidence(
         writeln!(
             out,
             "{kind}, UNVERIFIED: {} report of {bytes} bytes",
-            claims.tee
+            evidence.tee()
         )?;
         write_fields(out, "  ", &data["claims"])?;
         for (number, bytes) in endorsements.iter().enumerate() {
             writeln!(out, "endorsement {} of {bytes} bytes", number + 1)?;
         }
-        match claims.tee.warning() {
+        match evidence.tee().warning() {
             Some(warning) => writeln!(out, "{warning}"),
             None => Ok(()),
         }
