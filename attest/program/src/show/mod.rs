@@ -42,6 +42,14 @@ pub(crate) fn run(args: &ShowArgs, console: &Console) -> Result<(), Failure> {
         }
         input => {
             let kind = input.name();
+            let input = match input {
+                // What follows a quote is refused where it is judged, and passed over where it is only shown.
+                Input::TdxQuote(mut quote) => {
+                    quote.truncate(quote_len(&quote).unwrap_or(quote.len()));
+                    Input::TdxQuote(quote)
+                }
+                other => other,
+            };
             let evidence = input
                 .into_evidence(Vec::new())
                 .map_err(|reason| malformed(&args.file, reason))?;
@@ -59,6 +67,20 @@ fn claims(evidence: &Evidence) -> Result<Value, String> {
         }
         Err(reason) => Err(reason),
     }
+}
+
+/// Where a quote ends by its own account (Intel TDX DCAP Quoting Library API, appendix A.3): a header of 48 bytes; in
+/// version 5 the body's type and length; the body; the length of the signature data, and these.
+fn quote_len(quote: &[u8]) -> Option<usize> {
+    let number = |at: usize| {
+        let bytes = quote.get(at..at.checked_add(4)?)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let body_end = match quote.first()? {
+        4 => 48 + 584,
+        _ => (48_usize + 6).checked_add(number(50)?)?,
+    };
+    body_end.checked_add(4)?.checked_add(number(body_end)?)
 }
 
 fn show_evidence(
