@@ -167,7 +167,7 @@ fn settings_that_are_not_supported_are_named() {
     );
     check(
         |graph| node(graph, "/fc1/Gemm").attribute.clear(),
-        &["/fc1/Gemm", "rows of 32", "32x512"],
+        &["/fc1/Gemm", "`fc1.bias` of 512", "got 32"],
     );
     check(
         |graph| set(node(graph, "/fc1/Gemm"), float("alpha", 2.0)),

@@ -98,18 +98,19 @@ impl View {
                 .iter()
                 .filter(|size| !inferred(size))
                 .try_fold(Extent::Known(1), |all, size| all.multiply(*size))?;
-            let rest = match (rest, examples) {
-                // A number of examples that the exporter wrote down.
-                (Extent::Known(rest), Some(examples))
-                    if !sizes.iter().any(|size| matches!(size, Extent::Batch(_)))
-                        && elements.checked_rem(rest)? != 0 =>
-                {
-                    let fixed = self.find_fixed(&sizes, examples)?;
-                    sizes[fixed] = Extent::Batch(sizes[fixed].known()?.checked_div(examples)?);
-                    Extent::Batch(rest.checked_div(examples)?)
-                }
-                (rest, _) => rest,
-            };
+            let plain = Extent::Batch(elements).divide(rest).and_then(|size| {
+                let mut sizes = sizes.clone();
+                sizes[place] = size;
+                self.place(&sizes, elements)
+            });
+            if plain.is_some() || sizes.iter().any(|size| matches!(size, Extent::Batch(_))) {
+                return plain;
+            }
+            // Then one of the known sizes holds the number of examples, as the exporter wrote it down.
+            let examples = examples?;
+            let fixed = self.find_fixed(&sizes, examples)?;
+            sizes[fixed] = Extent::Batch(sizes[fixed].known()?.checked_div(examples)?);
+            let rest = Extent::Batch(rest.known()?.checked_div(examples)?);
             sizes[place] = Extent::Batch(elements).divide(rest)?;
         } else if !sizes.iter().any(|size| matches!(size, Extent::Batch(_))) {
             let examples = examples?;
