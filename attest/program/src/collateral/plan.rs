@@ -1,6 +1,9 @@
 //! What is to be fetched.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use tributary_attest::{
     Evidence, SnpProduct, SnpReport, SnpSigningKey, SnpTcb, TdxQuote, Tee, Vek,
@@ -85,7 +88,7 @@ impl Plan {
 
     fn add_snp(
         &mut self,
-        file: &PathBuf,
+        file: &Path,
         evidence: &Evidence,
         products: &[SnpProduct],
     ) -> Result<(), Failure> {
