@@ -3,9 +3,10 @@
 //! The encryption of one file cannot say that a file is missing, stands in another's place or is an old one. The manifest
 //! can, and a contract names it by its digest: SHA-256 over the payload of its envelope.
 
+mod names;
+
 use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -15,6 +16,8 @@ use crate::digest::Digest;
 use crate::dsse::{Envelope, EnvelopeError};
 use crate::identity::{Identity, PartyKey};
 use crate::party::{DatasetName, PartyName};
+
+pub use names::{ColumnName, DatasetId, ManifestVersion, PartFile, PartNumber};
 
 /// The DSSE payload type of a manifest.
 pub const MANIFEST_PAYLOAD_TYPE: &str = "application/vnd.tributary.manifest+json";
@@ -32,15 +35,8 @@ pub const VALUE_SIZE_LIMIT: u64 = 64 << 20;
 pub const RECORDS_LIMIT: u64 = u32::MAX as u64;
 
 const FORMAT_VERSION: u32 = 1;
-const COLUMN_NAME_LENGTH_LIMIT: usize = 63;
-const FILE_NAME_LENGTH_LIMIT: usize = 128;
 /// Labels travel in 16 bits.
 const CLASSES_LIMIT: u32 = 1 << 16;
-
-/// The name of a column: an identifier of SQL that needs no quotes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-pub struct ColumnName(#[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,62}$"))] String);
 
 /// What one column holds, and so what a record of it takes on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -104,34 +100,6 @@ pub struct Column {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<Column>", into = "Vec<Column>")]
 pub struct DatasetSchema(#[schemars(length(min = 1, max = 1024))] Vec<Column>);
-
-/// What stays the same in every version of a dataset, and goes into its encryption.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct DatasetId(
-    #[serde(with = "hex::serde")]
-    #[schemars(with = "String", regex(pattern = "^[0-9a-f]{32}$"))]
-    [u8; 16],
-);
-
-/// The number of a part: 1, 2, 3, … in the order of the records.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(transparent)]
-pub struct PartNumber(#[schemars(range(min = 1))] u32);
-
-/// The version of a dataset: 1, and one more for each change.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(transparent)]
-pub struct ManifestVersion(#[schemars(range(min = 1))] u32);
-
-/// The name of a part's file: one plain component, so that it cannot lead out of the dataset's folder.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-pub struct PartFile(#[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]{0,127}$"))] String);
 
 /// A data key under a key of the vault: AES-256-GCM, its tag at the end.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -393,13 +361,13 @@ impl Manifest {
             raw.schema_version.to_string(),
         )?;
         expect(
-            raw.version.0 >= 1,
+            raw.version.get() >= 1,
             "version",
             "1 or more".into(),
             raw.version.to_string(),
         )?;
         expect(
-            raw.previous.is_some() == (raw.version.0 > 1),
+            raw.previous.is_some() == (raw.version.get() > 1),
             "previous",
             "a digest in every version but the first".into(),
             format!("{:?} in version {}", raw.previous, raw.version),
@@ -414,7 +382,7 @@ impl Manifest {
         let mut rows = 0_u64;
         for (position, part) in (1_u32..).zip(&raw.parts) {
             expect(
-                part.number.0 == position,
+                part.number.get() == position,
                 "part number",
                 position.to_string(),
                 part.number.to_string(),
@@ -586,143 +554,6 @@ impl From<DatasetSchema> for Vec<Column> {
     }
 }
 
-impl ColumnName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl PartFile {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ColumnName {
-    type Err = SchemaError;
-
-    fn from_str(text: &str) -> Result<Self, SchemaError> {
-        let head = |b: u8| b.is_ascii_alphabetic() || b == b'_';
-        let mut bytes = text.bytes();
-        let good = text.len() <= COLUMN_NAME_LENGTH_LIMIT
-            && bytes.next().is_some_and(head)
-            && bytes.all(|b| head(b) || b.is_ascii_digit());
-        if good {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(SchemaError::ColumnName(text.chars().take(80).collect()))
-        }
-    }
-}
-
-impl FromStr for PartFile {
-    type Err = SchemaError;
-
-    fn from_str(text: &str) -> Result<Self, SchemaError> {
-        let head = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let mut bytes = text.bytes();
-        let good = text.len() <= FILE_NAME_LENGTH_LIMIT
-            && bytes.next().is_some_and(head)
-            && bytes.all(|b| head(b) || matches!(b, b'.' | b'-' | b'_'));
-        if good {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(SchemaError::FileName(text.chars().take(160).collect()))
-        }
-    }
-}
-
-macro_rules! as_text {
-    ($($type:ident),*) => {$(
-        impl TryFrom<String> for $type {
-            type Error = SchemaError;
-
-            fn try_from(text: String) -> Result<Self, SchemaError> {
-                text.parse()
-            }
-        }
-
-        impl From<$type> for String {
-            fn from(name: $type) -> String {
-                name.0
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    )*};
-}
-
-as_text!(ColumnName, PartFile);
-
-macro_rules! counted {
-    ($($type:ident),*) => {$(
-        impl $type {
-            /// The first.
-            pub const FIRST: Self = Self(1);
-
-            /// The number.
-            pub const fn get(self) -> u32 {
-                self.0
-            }
-
-            /// The one after this.
-            pub const fn next(self) -> Self {
-                Self(self.0.saturating_add(1))
-            }
-        }
-
-        impl From<u32> for $type {
-            fn from(number: u32) -> Self {
-                Self(number)
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-    )*};
-}
-
-counted!(PartNumber, ManifestVersion);
-
-impl DatasetId {
-    /// An id from 16 random bytes.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 16 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Display for DatasetId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for DatasetId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Debug for WrappedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WrappedKey")
@@ -730,188 +561,4 @@ impl fmt::Debug for WrappedKey {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn column(name: &str, kind: ColumnType) -> Column {
-        Column {
-            name: name.parse().unwrap(),
-            kind,
-        }
-    }
-
-    fn schema() -> DatasetSchema {
-        DatasetSchema::new(vec![
-            column(
-                "image",
-                ColumnType::ImageU8 {
-                    height: 28,
-                    width: 28,
-                    channels: 1,
-                },
-            ),
-            column("label", ColumnType::Label { classes: 10 }),
-        ])
-        .unwrap()
-    }
-
-    fn part(number: u32) -> Part {
-        Part {
-            number: number.into(),
-            file: format!("part-{number}.parquet").parse().unwrap(),
-            sha256: Digest::of(&number.to_be_bytes()),
-            bytes: 1000,
-            rows: 10,
-            key: WrappedKey {
-                vault_key: 1,
-                nonce: [3; 12],
-                sealed: [4; 48],
-            },
-        }
-    }
-
-    fn manifest() -> Manifest {
-        Manifest::new(ManifestParts {
-            dataset: "digits".parse().unwrap(),
-            owner: "hospital-1".parse().unwrap(),
-            id: DatasetId::from_bytes([7; 16]),
-            version: 2.into(),
-            previous: Some(Digest::of(b"version 1")),
-            schema: schema(),
-            parts: vec![part(1), part(2)],
-            created: DateTime::UNIX_EPOCH,
-        })
-        .unwrap()
-    }
-
-    #[test]
-    fn a_signed_manifest_is_read_back_and_named_by_its_payload() {
-        let owner = Identity::generate();
-        let envelope = manifest().sign(&owner);
-        let read = Envelope::from_json(&envelope.to_json()).unwrap();
-        assert_eq!(
-            Manifest::verify(&read, &owner.public()).unwrap(),
-            manifest()
-        );
-        assert_eq!(read.payload_digest(), envelope.payload_digest());
-        assert_eq!(manifest().rows(), 20);
-    }
-
-    #[test]
-    fn another_signer_an_altered_payload_and_another_type_are_refused() {
-        let owner = Identity::generate();
-        let envelope = manifest().sign(&owner);
-        let stranger = Identity::generate().public();
-        assert!(matches!(
-            Manifest::verify(&envelope, &stranger),
-            Err(ManifestError::Signature(_))
-        ));
-        let text = String::from_utf8(envelope.payload().to_vec()).unwrap();
-        let altered = text.replace("\"rows\": 20", "\"rows\": 21").into_bytes();
-        let mut forged = Envelope::unsigned(MANIFEST_PAYLOAD_TYPE, altered);
-        assert!(!forged.merge(&envelope));
-        assert!(Manifest::verify(&forged, &owner.public()).is_err());
-        let other = Envelope::sign("text/plain", envelope.payload().to_vec(), &owner);
-        assert!(matches!(
-            Manifest::verify(&other, &owner.public()),
-            Err(ManifestError::Envelope(_))
-        ));
-    }
-
-    #[test]
-    fn contradictions_are_refused_by_name() {
-        let good: serde_json::Value =
-            serde_json::from_slice(manifest().sign(&Identity::generate()).payload()).unwrap();
-        let check = |pointer: &str, value: serde_json::Value, expect: &str| {
-            let mut bad = good.clone();
-            *bad.pointer_mut(pointer).unwrap() = value;
-            let error = Manifest::parse(bad.to_string().as_bytes()).unwrap_err();
-            let said = match &error {
-                ManifestError::Json(source) => source.to_string(),
-                other => other.to_string(),
-            };
-            assert!(said.contains(expect), "{pointer}: {said}");
-        };
-        check("/schema_version", 2.into(), "schema_version");
-        check("/version", 0.into(), "version");
-        check("/version", 1.into(), "previous");
-        check("/previous", serde_json::Value::Null, "previous");
-        check("/rows", 19.into(), "rows");
-        check("/parts", serde_json::json!([]), "parts");
-        check("/parts/0/number", 2.into(), "part number");
-        check("/parts/1/file", "part-1.parquet".into(), "part file");
-        check("/parts/1/file", "../part-2.parquet".into(), "file name");
-        check("/parts/1/rows", 0.into(), "part rows");
-        check("/parts/1/rows", u64::MAX.into(), "rows");
-        check("/columns", serde_json::json!([]), "columns");
-        check("/columns/1/name", "image".into(), "twice");
-        check(
-            "/columns/1/type",
-            serde_json::json!({"label": {"classes": 1}}),
-            "classes",
-        );
-        check(
-            "/columns/1/type",
-            serde_json::json!({"label": {"classes": 10, "extra": 1}}),
-            "extra",
-        );
-        let mut unknown = good.clone();
-        unknown["extra"] = 1.into();
-        assert!(Manifest::parse(unknown.to_string().as_bytes()).is_err());
-    }
-
-    #[test]
-    fn values_of_no_size_or_beyond_the_limit_are_refused() {
-        for kind in [
-            ColumnType::U8Bytes { len: 0 },
-            ColumnType::Utf8 {
-                max_bytes: u32::MAX,
-            },
-            ColumnType::ImageU8 {
-                height: u32::MAX,
-                width: u32::MAX,
-                channels: u32::MAX,
-            },
-            ColumnType::Label { classes: 65_537 },
-        ] {
-            assert!(DatasetSchema::new(vec![column("a", kind)]).is_err());
-        }
-    }
-
-    #[test]
-    fn a_projection_keeps_the_order_asked_for_and_knows_its_columns() {
-        let names = ["label".parse().unwrap(), "image".parse().unwrap()];
-        let projected = schema().project(&names).unwrap();
-        assert_eq!(projected.columns()[0].name.as_str(), "label");
-        assert!(matches!(
-            schema().project(&["age".parse().unwrap()]),
-            Err(SchemaError::Unknown { .. })
-        ));
-    }
-
-    #[test]
-    fn the_published_schema_accepts_what_is_written() {
-        let schema = serde_json::to_value(Manifest::json_schema()).unwrap();
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        let mut value: serde_json::Value =
-            serde_json::from_slice(manifest().sign(&Identity::generate()).payload()).unwrap();
-        assert!(validator.is_valid(&value));
-        value["extra"] = 1.into();
-        assert!(!validator.is_valid(&value));
-    }
-
-    proptest! {
-        #[test]
-        fn random_bytes_never_panic(bytes: Vec<u8>) {
-            let _ = Manifest::parse(&bytes);
-        }
-
-        #[test]
-        fn names_are_refused_or_kept(text: String) {
-            if let Ok(name) = text.parse::<ColumnName>() {
-                prop_assert_eq!(name.as_str(), text);
-            }
-        }
-    }
-}
+mod tests;
