@@ -14,6 +14,7 @@
 //! sends enters, and a virtual machine that was copied or set back does not repeat its noise.
 
 mod bits;
+mod exponential;
 mod gaussian;
 
 use std::fmt;
@@ -127,10 +128,7 @@ impl NoiseSource {
             for (i, chunk) in part.chunks_mut(CHUNK).enumerate() {
                 let mut rng = ChaCha20Rng::from_seed(*key);
                 rng.set_stream((first_chunk + i) as u64);
-                let mut bits = Bits::new(rng);
-                for sum in chunk {
-                    *sum = sum.saturating_add(gaussian.sample(&mut bits));
-                }
+                gaussian.add(&mut Bits::new(rng), chunk);
             }
         };
         if chunks <= chunks_each {

@@ -1,196 +1,282 @@
 //! The discrete Gaussian, sampled exactly.
 //!
-//! **Exactly** means: the probability of `x` is proportional to `exp(-x²/2σ²)`, given uniform bits. Every decision
-//! compares random bits with a rational number in integer arithmetic, drawing further bits until it is settled; floating
-//! point is asked first, and decides only where its error bound leaves no doubt. Truncation of the support (a sample beyond
-//! 64 bits saturates) has probability below `exp(-2^40)`.
+//! **Exactly** means: the probability of `x` is proportional to `ρ(x) = exp(-x²/2σ²)`, given uniform bits. Every decision
+//! compares integers, or random bits with an exponential, drawing further bits until it is settled; floating point is asked
+//! first, and decides only where its error bound leaves no doubt (a part of 2^-30 of the rare cases that ask it at all).
+//! Truncation of the support (to 72 σ or more) has probability below `exp(-2500)`.
 //!
-//! **How** (Canonne, Kamath and Steinke 2020, arXiv:2004.00010, after Karney 2016). Bernoulli variables of probability
-//! `exp(-γ)` come from those of `γ/n` by their Algorithm 1. Where their Algorithm 3 rejects from a two-sided geometric
-//! distribution, we use that `σ` is an integer and write `|x| = kσ + j` with `0 <= j < σ`, `f = j/σ`:
-//! `exp(-x²/2σ²) = exp(-k²/2) · exp(-(kf + f²/2))`. So: draw `k` in proportion to `exp(-k²/2)`, that is geometric with
-//! ratio `exp(-1/2)` kept with probability `exp(-1/2)^(k(k-1))`; draw `j` uniformly; keep both with probability
-//! `exp(-(kf + f²/2))`; draw a sign, and begin again at `-0`, which would count zero twice. The coins of probability
-//! `exp(-1/2)` are tossed 64 at a time, one in each bit of a word.
+//! **How**: by rejection from a staircase. Sizes `|x|` are cut into [`STRIPS`] strips of a width `w` that is a power of two.
+//! With `H` some large integer, each strip has integers `low <= H ρ(x) <= high` for all its `x`, and two *pieces*: a
+//! certain one of the weight `low`, and an uncertain one of the weight `high - low`. A piece is drawn with a probability of
+//! exactly its weight over [`TOTAL`], by an alias table (Walker 1977; Vose 1991) in integers, and a place in the strip
+//! uniformly. A certain piece gives its `x` at once. An uncertain one draws `v` uniformly from `[low, high)`, keeps `x` where
+//! `v < H ρ(x)`, and otherwise all begins again. So a round ends with `x` with the probability
+//!
+//! `low/(TOTAL w) + (high - low)/(TOTAL w) · (H ρ(x) - low)/(high - low) = H ρ(x)/(TOTAL w)`.
+//!
+//! Beyond the strips lies one more piece of the weight [`TAIL_WEIGHT`]: uniform over [`TAIL_STRIPS`] further strips, and kept
+//! with probability `F H ρ(x)`, `F` = [`TAIL_FACTOR`], which is below 1 there: `TAIL_WEIGHT/(TOTAL TAIL_STRIPS w) · F H ρ(x)`
+//! is the same `H ρ(x)/(TOTAL w)`. What weight is left over begins again. Then a sign is drawn; `-0`, which would count zero
+//! twice, begins again.
+//! Nearly all samples take one word of 64 bits and one look at a table of 8 KiB.
+//!
 //! The time a sample takes depends on its value; who can time single samples inside the confidential VM is outside the
 //! threat model.
 
 use rand_core::RngCore;
 
 use super::bits::Bits;
+use super::exponential::is_below;
 
 /// Draws from the discrete Gaussian of one `σ`.
-#[derive(Clone, Copy)]
 pub(super) struct DiscreteGaussian {
     sigma: u64,
     /// `1/σ`, rounded.
     inverse: f64,
+    /// The width of a strip is 2 to this power.
+    shift: u32,
+    /// `H`.
+    height: u64,
+    strips: Box<[Strip; STRIPS]>,
+    /// For each column the weight of its own piece, and above that the number of the piece that has the rest.
+    columns: Box<[u64; COLUMNS]>,
 }
+
+/// Whole numbers between which `H ρ(x)` lies for every `x` of a strip.
+#[derive(Clone, Copy, Default)]
+struct Strip {
+    low: u64,
+    high: u64,
+}
+
+/// Strips; the certain piece of the strip `i` is number `i`, the uncertain one number `COLUMNS / 2 + i`.
+const STRIPS: usize = COLUMNS / 2 - 1;
+/// Columns of the alias table, and pieces.
+const COLUMNS: usize = 1024;
+/// The piece that begins again.
+const NOTHING: usize = STRIPS;
+/// The piece beyond the strips.
+const TAIL: usize = COLUMNS - 1;
+/// Weight of a column.
+const COLUMN_WEIGHT: u64 = 1 << 32;
+/// Weight of all pieces.
+const TOTAL: u64 = COLUMNS as u64 * COLUMN_WEIGHT;
+
+/// See the header: `TAIL_WEIGHT · TAIL_FACTOR = TAIL_STRIPS`.
+const TAIL_WEIGHT: u64 = 16;
+const TAIL_STRIPS: u64 = 4096;
+const TAIL_FACTOR: u64 = TAIL_STRIPS / TAIL_WEIGHT;
+
+/// Samples whose first words are drawn together.
+const BLOCK: usize = 256;
+/// Bits of a word that are left for sign and place when a column and a part of its weight are drawn.
+const PLACE_BITS: u32 = 21;
 
 impl DiscreteGaussian {
+    /// The tables for a `σ` of 1 to 2^40.
     pub(super) fn new(sigma: u64) -> Self {
-        Self {
+        // σ/64 < w <= σ/32, or 1: the strips reach to 7.98 σ or more, and a fortieth of the weight or less is uncertain.
+        let shift = (sigma / 32).checked_ilog2().unwrap_or(0);
+        let mut own = Self {
             sigma,
             inverse: 1.0 / sigma as f64,
-        }
-    }
-
-    /// A sample `x` with probability proportional to `exp(-x²/2σ²)`; see the header.
-    #[inline]
-    pub(super) fn sample(&self, bits: &mut Bits<impl RngCore>) -> i64 {
-        loop {
-            let k = whole_deviations(bits);
-            let j = below(bits, self.sigma);
-            if !self.stays(bits, k, j) {
-                continue;
-            }
-            let negative = bits.fair_bit() == 1;
-            let size = k.saturating_mul(self.sigma).saturating_add(j);
-            if negative && size == 0 {
-                continue;
-            }
-            let size = i64::try_from(size).unwrap_or(i64::MAX);
-            return if negative { -size } else { size };
-        }
-    }
-
-    /// True with probability `exp(-(kf + f²/2))`, `f = j/σ`: as `k + 1` factors, so that each exponent is below 1.
-    #[inline]
-    fn stays(&self, bits: &mut Bits<impl RngCore>, k: u64, j: u64) -> bool {
-        // γ = (2kf + f²) / (2k + 2), after eight roundings.
-        let (f, whole) = (j as f64 * self.inverse, k as f64);
-        let near = f * (2.0 * whole + f) * 0.5 * reciprocal(k + 1);
-        let exact = || {
-            let (k, j, sigma) = (u128::from(k), u128::from(j), u128::from(self.sigma));
-            [j * (2 * k * sigma + j), 2 * sigma * sigma * (k + 1)]
+            shift,
+            height: 0,
+            strips: Box::new([Strip::default(); STRIPS]),
+            columns: Box::new([0; COLUMNS]),
         };
-        for _ in 0..=k {
-            if !bernoulli_exp(bits, near, exact) {
-                return false;
+        let weights = own.weights();
+        own.fill_columns(weights);
+        own
+    }
+
+    /// Chooses `H` and the strips, as high as the weight of all pieces allows, and gives each piece's weight.
+    fn weights(&mut self) -> [u64; COLUMNS] {
+        let width = 1u64 << self.shift;
+        let ends: Vec<[f64; 2]> = (0..STRIPS as u64)
+            .map(|strip| [strip * width, strip * width + width - 1].map(|x| self.density(x)))
+            .collect();
+        let sum: f64 = ends.iter().map(|[first, _]| first).sum();
+        self.height =
+            ((TOTAL - TAIL_WEIGHT - 4 * STRIPS as u64) as f64 / (sum * (1.0 + 1e-9))) as u64;
+        let mut weights = [0; COLUMNS];
+        let mut left = TOTAL - TAIL_WEIGHT;
+        for (strip, [first, last]) in ends.into_iter().enumerate() {
+            let [low, high] = [self.enclose(last)[0], self.enclose(first)[1]];
+            self.strips[strip] = Strip { low, high };
+            weights[strip] = low;
+            weights[COLUMNS / 2 + strip] = high - low;
+            // `high` is at most `H ρ` and 2^-39 of it and 2: all together less than `TOTAL`.
+            left -= high;
+        }
+        weights[TAIL] = TAIL_WEIGHT;
+        weights[NOTHING] = left;
+        weights
+    }
+
+    /// Deals the weights out to columns (Vose 1991): each holds part of its own piece, and the rest of it is one other's.
+    fn fill_columns(&mut self, mut weights: [u64; COLUMNS]) {
+        let (mut small, mut large): (Vec<usize>, Vec<usize>) =
+            (0..COLUMNS).partition(|&piece| weights[piece] < COLUMN_WEIGHT);
+        while let (Some(&own), Some(&other)) = (small.last(), large.last()) {
+            small.pop();
+            self.columns[own] = weights[own] | (other as u64) << 32;
+            weights[other] -= COLUMN_WEIGHT - weights[own];
+            if weights[other] < COLUMN_WEIGHT {
+                large.pop();
+                small.push(other);
             }
         }
-        true
-    }
-}
-
-/// `1/n`, rounded, without a division for the small numbers that there most often are.
-#[inline]
-fn reciprocal(n: u64) -> f64 {
-    const SMALL: [f64; 9] = [
-        f64::INFINITY,
-        1.0,
-        1.0 / 2.0,
-        1.0 / 3.0,
-        1.0 / 4.0,
-        1.0 / 5.0,
-        1.0 / 6.0,
-        1.0 / 7.0,
-        1.0 / 8.0,
-    ];
-    SMALL.get(n as usize).copied().unwrap_or(1.0 / n as f64)
-}
-
-/// `k >= 0` with probability proportional to `exp(-k²/2)`.
-fn whole_deviations(bits: &mut Bits<impl RngCore>) -> u64 {
-    loop {
-        let k = bits.heads_before_tails();
-        if k < 2 || bits.all_heads(k * (k - 1)) {
-            return k;
+        // As weights add up to those of all columns, those that are left are just full.
+        for piece in small.into_iter().chain(large) {
+            self.columns[piece] = (piece as u64) << 32;
         }
     }
-}
 
-/// True with probability `exp(-a/b)` for `a <= b`: Algorithm 1 of Canonne, Kamath and Steinke. The n-th trial succeeds
-/// with probability `a/bn`; the first to fail is the n-th with probability `γ^(n-1)/(n-1)! - γ^n/n!`, and the sum over
-/// odd n is the series of `exp(-γ)`.
-#[inline]
-fn bernoulli_exp(bits: &mut Bits<impl RngCore>, near: f64, exact: impl Fn() -> [u128; 2]) -> bool {
-    let mut n = 1;
-    while bernoulli(bits, near, n, &exact) {
-        n += 1;
-    }
-    n % 2 == 1
-}
-
-/// True with probability `γ/n`, at most 1, where `exact` gives the numerator and the denominator of `γ` and `near` is `γ` to
-/// within 2^-50 of it; `n` times the denominator is below 2^96 (here at most 2^81 times the small numbers `k + 1` and `n`,
-/// whose product reaches 2^15 with probability below `exp(-500)`).
-///
-/// Compares a uniform `U` with the ratio 32 bits at a time: with `U = (word + U')/2^32`, `U < a/b` exactly where
-/// `U' < (a 2^32 - b word)/b`, which is the same question for fresh bits.
-///
-/// The first word nearly always settles it, and then floating point tells which way: `near` decides only where the word is
-/// further from it than it is from `γ`, so that the exact comparison would decide alike.
-#[inline]
-fn bernoulli(
-    bits: &mut Bits<impl RngCore>,
-    near: f64,
-    n: u64,
-    exact: impl Fn() -> [u128; 2],
-) -> bool {
-    let word = bits.next_u32();
-    let above = near * TWO_32 * reciprocal(n) - f64::from(word);
-    if above > 1.0 + NEAR_MARGIN {
-        return true;
-    }
-    if above < -NEAR_MARGIN {
-        return false;
-    }
-    let [mut numerator, denominator] = exact();
-    let denominator = denominator * u128::from(n);
-    let mut word = word;
-    loop {
-        let target = numerator << 32;
-        let product = u128::from(word) * denominator;
-        if product >= target {
-            return false;
-        }
-        numerator = target - product;
-        if numerator >= denominator {
-            return true;
-        }
-        word = bits.next_u32();
-    }
-}
-
-/// A word's share of one.
-const TWO_32: f64 = 4_294_967_296.0;
-/// Far more than all roundings of `near` and of what is computed from it: a dozen of 2^-53 in numbers below 2^33.
-const NEAR_MARGIN: f64 = 1.0 / (1u64 << 12) as f64;
-
-/// Uniform in `0..bound` (Lemire 2019, "Fast random integer generation in an interval": exact, by rejection).
-#[inline]
-fn below(bits: &mut Bits<impl RngCore>, bound: u64) -> u64 {
-    if let Ok(bound) = u32::try_from(bound) {
-        let mut product = u64::from(bits.next_u32()) * u64::from(bound);
-        if (product as u32) < bound {
-            let threshold = bound.wrapping_neg() % bound;
-            while (product as u32) < threshold {
-                product = u64::from(bits.next_u32()) * u64::from(bound);
+    /// Adds to each number an independent sample `x` with probability proportional to `exp(-x²/2σ²)`; see the header.
+    pub(super) fn add(&self, bits: &mut Bits<impl RngCore>, numbers: &mut [i64]) {
+        let mut words = [0; BLOCK];
+        for numbers in numbers.chunks_mut(BLOCK) {
+            let words = &mut words[..numbers.len()];
+            bits.fill(words);
+            for (number, &word) in numbers.iter_mut().zip(&*words) {
+                *number = number.saturating_add(self.sample(word, bits));
             }
         }
-        return product >> 32;
     }
-    let mut product = u128::from(bits.next_u64()) * u128::from(bound);
-    if (product as u64) < bound {
-        let threshold = bound.wrapping_neg() % bound;
-        while (product as u64) < threshold {
-            product = u128::from(bits.next_u64()) * u128::from(bound);
+
+    /// A sample, which begins with these bits.
+    #[inline(always)]
+    fn sample(&self, word: u64, bits: &mut Bits<impl RngCore>) -> i64 {
+        // 10 bits for the column, 32 for a part of its weight, 1 for the sign, 21 for the place.
+        let column = word >> 54;
+        let entry = self.columns[column as usize];
+        // All ones where the other piece is meant. Neither this nor the sign can be foreseen, so neither is a branch.
+        let other = u64::from((word >> 22) as u32 >= entry as u32).wrapping_neg();
+        let piece = column ^ ((column ^ entry >> 32) & other);
+        let place = if self.shift <= PLACE_BITS {
+            word
+        } else {
+            bits.next()
+        } & ((1 << self.shift) - 1);
+        let sign = (word >> PLACE_BITS & 1).wrapping_neg();
+        let size = (piece << self.shift) + place;
+        let signed = (size ^ sign).wrapping_sub(sign) as i64;
+        if piece < STRIPS as u64 && (size | !sign) != 0 {
+            return signed;
+        }
+        self.go_on(bits, piece as usize, place, sign != 0)
+    }
+
+    /// The end of a sample whose first bits did not settle it.
+    #[cold]
+    #[inline(never)]
+    fn go_on(
+        &self,
+        bits: &mut Bits<impl RngCore>,
+        piece: usize,
+        place: u64,
+        negative: bool,
+    ) -> i64 {
+        match self.uncertain(bits, piece, place) {
+            Some(size) if size > 0 || !negative => {
+                if negative {
+                    -(size as i64)
+                } else {
+                    size as i64
+                }
+            }
+            _ => self.sample(bits.next(), bits),
         }
     }
-    (product >> 64) as u64
+
+    /// The size that an uncertain piece gives, if it gives one.
+    fn uncertain(&self, bits: &mut Bits<impl RngCore>, piece: usize, place: u64) -> Option<u64> {
+        let at = |strip: u64| (strip << self.shift) + place;
+        let (whole, factor, size) = match piece {
+            NOTHING => return None,
+            // It was a negative zero.
+            _ if piece < STRIPS => return None,
+            TAIL => {
+                let strip = STRIPS as u64 + bits.below(TAIL_STRIPS);
+                (0, TAIL_FACTOR * self.height, at(strip))
+            }
+            _ => {
+                let strip = piece - COLUMNS / 2;
+                let Strip { low, high } = self.strips[strip];
+                let whole = low + bits.below(high - low);
+                (whole, self.height, at(strip as u64))
+            }
+        };
+        self.stays(bits, whole, factor, size).then_some(size)
+    }
+
+    /// True exactly where `whole + U < factor · ρ(x)` for a uniform `U`.
+    #[inline]
+    fn stays(&self, bits: &mut Bits<impl RngCore>, whole: u64, factor: u64, x: u64) -> bool {
+        match self.apparently_stays(whole, factor, x) {
+            Some(stays) => stays,
+            None => is_below(bits, whole, factor, self.exponent(x)),
+        }
+    }
+
+    /// The same by floating point, whatever `U` is; `None` where it cannot tell.
+    fn apparently_stays(&self, whole: u64, factor: u64, x: u64) -> Option<bool> {
+        let [low, high] = bounds(factor as f64 * self.density(x));
+        // Numbers below 2^52, which are exact.
+        let whole = whole as f64;
+        if whole + 1.0 <= low {
+            Some(true)
+        } else if whole >= high {
+            Some(false)
+        } else {
+            None
+        }
+    }
+
+    /// Whole numbers below and above `H ρ(x)`, from what [`DiscreteGaussian::density`] gives for it.
+    fn enclose(&self, density: f64) -> [u64; 2] {
+        let [low, high] = bounds(self.height as f64 * density);
+        [low.floor().max(0.0) as u64, high.ceil() as u64]
+    }
+
+    /// `ρ(x)`, nearly: see [`bounds`].
+    #[inline]
+    fn density(&self, x: u64) -> f64 {
+        let f = x as f64 * self.inverse;
+        libm::exp(-0.5 * f * f)
+    }
+
+    /// `x²/2σ²`.
+    fn exponent(&self, x: u64) -> [u128; 2] {
+        [
+            u128::from(x) * u128::from(x),
+            2 * u128::from(self.sigma) * u128::from(self.sigma),
+        ]
+    }
+}
+
+/// Numbers between which `factor · ρ(x)` lies, where it is computed as a product with [`DiscreteGaussian::density`] and
+/// `factor` is below 2^52.
+///
+/// The exponent `y` has five roundings of 2^-53 each, and `libm::exp` errs by less than 2^-52 (it says; a test holds these
+/// bounds against exact ones). For `y <= 128` that makes less than `2^-43 + 2^-50` of the value, an eighth of what is allowed
+/// for here; beyond that the value is below `2^52 exp(-128) < 2^-130`, and its exponential is not larger.
+fn bounds(value: f64) -> [f64; 2] {
+    let error = value * (1.0 / (1u64 << 40) as f64) + 1.0 / (1u64 << 20) as f64;
+    [value - error, value + error]
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::bits::given::{script, seeded};
+    use super::super::exponential::floor;
     use super::*;
 
     fn samples(sigma: u64, count: usize, seed: u64) -> Vec<i64> {
-        let mut bits = seeded(seed);
-        (0..count)
-            .map(|_| DiscreteGaussian::new(sigma).sample(&mut bits))
-            .collect()
+        let mut samples = vec![0; count];
+        DiscreteGaussian::new(sigma).add(&mut seeded(seed), &mut samples);
+        samples
     }
 
     /// Fails where counts are further from what is expected than chance allows once in some millions of runs; seeds are
@@ -286,103 +372,196 @@ mod tests {
         0.5 + (density(0.0) + inner + density(x)) * h / 3.0
     }
 
-    fn ratio(bits: &mut Bits<impl RngCore>, numerator: u128, denominator: u128) -> bool {
-        let near = numerator as f64 / denominator as f64;
-        bernoulli(bits, near, 1, || [numerator, denominator])
+    const SIGMAS: [u64; 10] = [
+        1,
+        2,
+        33,
+        63,
+        64,
+        1_000,
+        (1 << 20) + 7,
+        1 << 22,
+        3 << 36,
+        1 << 40,
+    ];
+
+    #[test]
+    fn pieces_have_exactly_their_weights() {
+        for sigma in SIGMAS {
+            let gaussian = DiscreteGaussian::new(sigma);
+            let mut found = [0u64; COLUMNS];
+            for (column, entry) in gaussian.columns.iter().enumerate() {
+                let own = entry & u64::from(u32::MAX);
+                found[column] += own;
+                found[(entry >> 32) as usize] += COLUMN_WEIGHT - own;
+            }
+            for (strip, &Strip { low, high }) in gaussian.strips.iter().enumerate() {
+                assert_eq!(found[strip], low, "sigma {sigma}, strip {strip}");
+                assert_eq!(found[COLUMNS / 2 + strip], high - low, "sigma {sigma}");
+            }
+            assert_eq!(found[TAIL], TAIL_WEIGHT);
+            assert_eq!(found.iter().sum::<u64>(), TOTAL);
+            // Little is left over, and little is uncertain where strips are narrow.
+            assert!(
+                found[NOTHING] < TOTAL / 10_000,
+                "sigma {sigma}: {}",
+                found[NOTHING]
+            );
+            let uncertain: u64 = found[COLUMNS / 2..].iter().sum();
+            assert!(uncertain < TOTAL / 30, "sigma {sigma}: {uncertain}");
+        }
     }
 
     #[test]
-    fn floating_point_and_integers_decide_alike() {
-        // As near to the ratio as words come, and the neighbours of each.
-        for (a, b) in [
-            (1u128, 3u128),
-            (2, 7),
-            (1 << 40, (1 << 41) + 1),
-            (12_345, 1 << 20),
-            (1, 1 << 31),
-        ] {
-            let nearest = ((a << 32) / b) as u32;
-            for word in nearest.saturating_sub(3)..=nearest.saturating_add(3) {
-                let below = u128::from(word) * b;
-                // What is left open is settled by the second word: zero is below what is left, all ones most often not.
-                for (next, expect) in [(0, below < a << 32), (u32::MAX, below + b <= a << 32)] {
-                    let mut bits = script(&[word, next, next]);
-                    assert_eq!(ratio(&mut bits, a, b), expect, "{a}/{b} {word} {next}");
-                }
+    fn strips_enclose_the_density_exactly() {
+        for sigma in SIGMAS {
+            let gaussian = DiscreteGaussian::new(sigma);
+            let width = 1 << gaussian.shift;
+            for (strip, &Strip { low, high }) in gaussian.strips.iter().enumerate() {
+                let first = strip as u64 * width;
+                let most = floor(gaussian.height, gaussian.exponent(first));
+                let least = floor(gaussian.height, gaussian.exponent(first + width - 1));
+                // Above what is rounded down: more than it, but for ρ(0) = 1.
+                assert!(
+                    high > most || (first == 0 && high == most),
+                    "sigma {sigma}, strip {strip}"
+                );
+                assert!(low <= least && low <= high, "sigma {sigma}, strip {strip}");
+                assert!(
+                    high - most < 16 && least - low < 16,
+                    "sigma {sigma}, strip {strip}"
+                );
             }
         }
     }
 
     #[test]
-    fn bernoulli_is_true_as_often_as_its_ratio_says() {
-        let mut bits = seeded(3);
-        let large = 1u128 << 90;
-        for (a, b) in [
-            (0, 5),
-            (5, 5),
-            (1, 3),
-            (2, 7),
-            (large - 1, large),
-            (large / 3, large + 12_345),
-        ] {
-            let count = 200_000;
-            let hits = (0..count).filter(|_| ratio(&mut bits, a, b)).count() as f64;
-            let p = a as f64 / b as f64;
-            let deviation = (p * (1.0 - p) * f64::from(count)).sqrt();
-            assert!(
-                (hits - p * f64::from(count)).abs() <= 5.0 * deviation + 0.5,
-                "{a}/{b}: {hits}"
-            );
-        }
-    }
-
-    #[test]
-    fn bits_that_do_not_settle_a_comparison_are_followed_by_more() {
-        let third = u32::MAX / 3;
-        // 1/3 in binary is 01 repeated: the word `third` is its own prefix, whatever follows decides.
-        for (words, expect) in [
-            (vec![third - 1], true),
-            (vec![third + 1], false),
-            (vec![third, third - 1], true),
-            (vec![third, third + 1], false),
-            (vec![third, third, 0], true),
-            (vec![third, third, u32::MAX], false),
-        ] {
-            let mut bits = script(&words);
-            assert_eq!(ratio(&mut bits, 1, 3), expect, "{words:x?}");
-            assert!(bits.is_used_up(), "{words:x?}: words left over");
-        }
-    }
-
-    #[test]
-    fn the_first_trial_that_fails_decides_by_its_parity() {
-        // γ = 1: the trials have probability 1, 1/2, 1/3. Zero succeeds below them, all ones fail.
-        for (words, expect) in [
-            (vec![0, u32::MAX], false),
-            (vec![0, 0, u32::MAX], true),
-            (vec![0, 0, 0, u32::MAX], false),
-        ] {
-            let mut bits = script(&words);
+    fn beyond_the_strips_pieces_go_on_with_the_same_probability() {
+        assert_eq!(TAIL_WEIGHT * TAIL_FACTOR, TAIL_STRIPS);
+        for sigma in SIGMAS {
+            let gaussian = DiscreteGaussian::new(sigma);
+            let reach = (STRIPS as u64) << gaussian.shift;
+            assert!(reach as f64 >= 7.98 * sigma as f64);
             assert_eq!(
-                bernoulli_exp(&mut bits, 1.0, || [1, 1]),
-                expect,
-                "{words:x?}"
+                floor(TAIL_FACTOR * gaussian.height, gaussian.exponent(reach)),
+                0
             );
-            assert!(bits.is_used_up(), "{words:x?}: words left over");
+            let end = (STRIPS as u64 + TAIL_STRIPS) << gaussian.shift;
+            assert!((end as f64 / sigma as f64).powi(2) / 2.0 > 2_500.0);
         }
     }
 
     #[test]
-    fn whole_deviations_have_gaussian_weights() {
-        let mut bits = seeded(6);
-        let weight = |k: u32| (-f64::from(k * k) / 2.0).exp();
-        let norm: f64 = (0..20).map(weight).sum();
-        let mut probabilities: Vec<f64> = (0..4).map(|k| weight(k) / norm).collect();
-        probabilities.push(1.0 - probabilities.iter().sum::<f64>());
-        let mut counts = [0; 5];
-        for _ in 0..1_000_000 {
-            counts[whole_deviations(&mut bits).min(4) as usize] += 1;
+    fn a_size_beyond_the_strips_is_kept_as_often_as_its_density_says() {
+        let gaussian = DiscreteGaussian::new(127);
+        assert_eq!(gaussian.shift, 1);
+        let expect: f64 = (511u64..511 + TAIL_STRIPS)
+            .map(|strip| gaussian.density(2 * strip + 1))
+            .sum::<f64>()
+            * (TAIL_FACTOR * gaussian.height) as f64
+            / TAIL_STRIPS as f64;
+        let (mut bits, count) = (seeded(4), 4_000_000);
+        let kept = (0..count)
+            .filter_map(|_| gaussian.uncertain(&mut bits, TAIL, 1))
+            .inspect(|size| assert!(size % 2 == 1 && *size > 1_022))
+            .count() as f64;
+        let expect = expect * f64::from(count);
+        assert!(
+            expect > 500.0 && (kept - expect).abs() < 5.0 * expect.sqrt(),
+            "{kept} {expect}"
+        );
+    }
+
+    #[test]
+    fn floating_point_decides_as_exact_arithmetic_does_or_not_at_all() {
+        for sigma in SIGMAS {
+            let gaussian = DiscreteGaussian::new(sigma);
+            let mut undecided = 0;
+            for part in 0..200 {
+                let x = part * sigma / 25 + part % 3;
+                let nearest = floor(gaussian.height, gaussian.exponent(x));
+                for whole in nearest.saturating_sub(3)..=nearest + 3 {
+                    let apparently = gaussian.apparently_stays(whole, gaussian.height, x);
+                    undecided += u32::from(apparently.is_none());
+                    let exactly = |word: u64| {
+                        // What a word leaves open, the next one settles.
+                        let mut bits = script(&[word, 0x5555 << 48, 0x5555 << 48]);
+                        is_below(&mut bits, whole, gaussian.height, gaussian.exponent(x))
+                    };
+                    let [least, most] = [exactly(1), exactly(u64::MAX - 1)];
+                    if let Some(apparently) = apparently {
+                        assert_eq!([least, most], [apparently; 2], "sigma {sigma} {x} {whole}");
+                    }
+                    // The whole number that the density lies in is open, whatever is around it may be.
+                    if whole == nearest && x > 0 {
+                        assert_eq!(apparently, None, "sigma {sigma} {x}");
+                    }
+                }
+            }
+            assert!(
+                (200..1200).contains(&undecided),
+                "sigma {sigma}: {undecided}"
+            );
         }
-        assert_fits(&counts, &probabilities, "whole deviations");
+    }
+
+    #[test]
+    fn what_floating_point_leaves_open_is_settled_by_further_words() {
+        // σ = 2^20, x = σ: H exp(-1/2), whose fraction is known from exact arithmetic.
+        let gaussian = DiscreteGaussian::new(1 << 20);
+        let (x, height) = (1 << 20, gaussian.height);
+        let whole = floor(height, [1, 2]);
+        // 2^20 times as much shows 20 bits of the fraction.
+        let fraction = floor(height << 20, [1, 2]) - (whole << 20);
+        assert_eq!(gaussian.apparently_stays(whole, height, x), None);
+        for (word, expect) in [(fraction - 1, true), (fraction + 1, false)] {
+            let mut bits = script(&[word << 44]);
+            assert_eq!(gaussian.stays(&mut bits, whole, height, x), expect);
+            assert!(bits.is_used_up());
+        }
+        // A word is drawn only where it is needed.
+        assert!(gaussian.stays(&mut script(&[]), whole - 1, height, x));
+        assert!(!gaussian.stays(&mut script(&[]), whole + 1, height, x));
+    }
+
+    #[test]
+    fn minus_zero_and_what_is_left_over_begin_again() {
+        let gaussian = DiscreteGaussian::new(1 << 20);
+        let sample = |first: u64, others: &[u64]| {
+            let mut bits = script(others);
+            let sample = gaussian.sample(first, &mut bits);
+            assert!(bits.is_used_up());
+            sample
+        };
+        // Column 0 with the least of its weight is the certain piece of the first strip; bit 21 is the sign.
+        assert_eq!(sample(5, &[]), 5);
+        assert_eq!(sample(1 << 21 | 5, &[]), -5);
+        assert_eq!(sample(0, &[]), 0);
+        assert_eq!(sample(1 << 21, &[7]), 7);
+        assert!(gaussian.columns[NOTHING] as u32 > 0);
+        assert_eq!(sample((NOTHING as u64) << 54, &[9]), 9);
+    }
+
+    #[test]
+    fn an_uncertain_piece_is_kept_below_the_density_and_drawn_anew_above_it() {
+        let gaussian = DiscreteGaussian::new(1 << 20);
+        let (strip, place) = (40u64, 77u64);
+        let x = (strip << gaussian.shift) + place;
+        let Strip { low, high } = gaussian.strips[strip as usize];
+        let border = floor(gaussian.height, gaussian.exponent(x)) - low;
+        assert!(border > 1 && border + 1 < high - low);
+        // A word from which Lemire's product gives a number, well away from those that are passed over.
+        let word =
+            |number: u64| ((u128::from(number) << 64) / u128::from(high - low)) as u64 + (1 << 20);
+        let piece = COLUMNS / 2 + strip as usize;
+        let mut draw = |number: u64, others: &[u64]| {
+            let words: Vec<u64> = [word(number)].iter().chain(others).copied().collect();
+            let mut bits = script(&words);
+            let sample = gaussian.go_on(&mut bits, piece, place, true);
+            assert!(bits.is_used_up());
+            sample
+        };
+        assert_eq!(draw(border - 1, &[]), -(x as i64));
+        assert_eq!(draw(border + 1, &[3]), 3);
     }
 }
