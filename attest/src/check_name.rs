@@ -46,8 +46,6 @@ check_names! {
     Container = "container", "have the peer send evidence as this version encodes it";
     /// The policy names the kind of TEE.
     TeeAllowed = "tee", "run the peer in a TEE that the contract's policy names, or agree on a contract that names this one";
-    /// This build can appraise the kind of TEE.
-    VerifierBuilt = "not-built", "use a version that verifies this kind of TEE, or a contract that asks for another";
     /// The report's layout is of a supported version.
     ReportVersion = "report-version", "run both parties at versions that share a report layout";
     /// The report and its endorsements are well formed.

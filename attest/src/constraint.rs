@@ -175,15 +175,8 @@ impl Words {
             // The tier judges the platform's status.
             tdx: Some(TdxPolicy::any()),
         };
-        check(policy)
-    }
-}
-
-/// A verifier that is not built is refused where evidence is appraised, and not already where a line is read.
-fn check(policy: Policy) -> Result<Policy, ConstraintError> {
-    match policy.check() {
-        Ok(()) | Err(PolicyError::NotBuilt { .. }) => Ok(policy),
-        Err(error) => Err(error.into()),
+        policy.check()?;
+        Ok(policy)
     }
 }
 

@@ -32,13 +32,6 @@ impl Tee {
         }
     }
 
-    /// Whether this build can appraise evidence of the kind; what it cannot appraise, it refuses.
-    pub const fn is_built(self) -> bool {
-        match self {
-            Self::Simulated | Self::SevSnp | Self::Tdx => true,
-        }
-    }
-
     /// What a person must be told wherever the kind is shown, if anything.
     pub const fn warning(self) -> Option<&'static str> {
         match self {

@@ -54,14 +54,6 @@ pub enum PolicyError {
         /// The field.
         field: &'static str,
     },
-    /// A TEE that this build cannot appraise.
-    #[error(
-        "`tees` names {tee}, whose verifier is not built into this version: name simulated only, or use a version that verifies {tee}"
-    )]
-    NotBuilt {
-        /// The kind of TEE.
-        tee: Tee,
-    },
     /// Roots that nothing would use.
     #[error(
         "`simulated_roots` has entries while `tees` does not name simulated: empty the list, or name simulated"
@@ -152,7 +144,7 @@ impl Policy {
         serde_json::from_slice(bytes).map_err(|error| PolicyError::Json(error.to_string()))
     }
 
-    /// Whether the policy makes sense and this build can enforce all of it.
+    /// Whether the policy makes sense.
     ///
     /// The appraisal calls it too, so that a policy nobody checked accepts nothing.
     ///
@@ -168,12 +160,7 @@ impl Policy {
         self.check_code()?;
         self.check_age()?;
         self.sev_snp.as_ref().map_or(Ok(()), check_snp)?;
-        self.tdx.as_ref().map_or(Ok(()), check_tdx)?;
-        // Last, so that a policy that makes no sense anywhere is told so before one that another build enforces.
-        self.tees
-            .iter()
-            .find(|tee| !tee.is_built())
-            .map_or(Ok(()), |tee| Err(PolicyError::NotBuilt { tee: *tee }))
+        self.tdx.as_ref().map_or(Ok(()), check_tdx)
     }
 
     fn check_age(&self) -> Result<(), PolicyError> {
@@ -477,16 +464,6 @@ mod tests {
             |s| s.chip_ids = Criterion::Stated(vec![ChipId::new([1; 64]), ChipId::new([0; 64])]),
             "`sev_snp.chip_ids` lists zeros",
         );
-    }
-
-    #[test]
-    fn a_tee_without_verifier_is_refused() {
-        for tee in Tee::ALL.into_iter().filter(|tee| !tee.is_built()) {
-            check(
-                |p| p.tees.push(tee),
-                &format!("{tee}, whose verifier is not built"),
-            );
-        }
     }
 
     #[test]

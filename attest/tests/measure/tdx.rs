@@ -198,9 +198,21 @@ fn metadata_that_is_wrong_is_refused_by_what_is_wrong() {
     refused(&with_sections(|s| s[2].length = 1), "expected no content");
     refused(&with_sections(|s| s[3].offset = 1), "expected no content");
     refused(
-        &with_sections(|s| s[2].size = 0x200_0000),
-        "expected at most 0x2000000",
+        &with_sections(|s| s[2].size = 0x80_0000),
+        "0x80c000 bytes together, expected at most 0x804000",
     );
+    refused(
+        &with_sections(|s| s[2].attributes = 1),
+        "0x5000 bytes that are measured, more than the image could fill, expected at most 0x4000",
+    );
+    // As large as may be: the code and one page more are measured, and the rest of the memory is not.
+    let largest = with_sections(|s| {
+        s[1].attributes = 1;
+        s[2].size = 0x7f_8000;
+    });
+    TdxFirmware::parse(&largest)
+        .unwrap()
+        .mrtd(PageOrder::PageByPage);
     refused(
         &with_sections(|s| s[4].size = 0xa000),
         "memory at 0x809000 is named by two sections",

@@ -59,6 +59,7 @@ impl<'a> TdxFirmware<'a> {
         let table = GuidedTable::parse(image)?;
         let from_end = table.required_u32(METADATA, "the offset of the TDX metadata")?;
         let sections = parse_sections(image, from_end)?;
+        check_sizes(&sections, image.len())?;
         check_places(&sections)?;
         Ok(Self { image, sections })
     }
@@ -223,8 +224,10 @@ pub enum TdxFirmwareError {
         expected: &'static str,
     },
     /// More memory than any image asks for.
-    #[error("the sections have {got:#x} bytes together, expected at most {max:#x}")]
+    #[error("the sections have {got:#x} bytes {which}, expected at most {max:#x}")]
     TooLarge {
+        /// Which bytes are counted.
+        which: &'static str,
         /// The most.
         max: u64,
         /// How many they have.
@@ -355,14 +358,30 @@ fn parse_section(
     })
 }
 
-fn check_places(sections: &[Section]) -> Result<(), TdxFirmwareError> {
-    let got = sections.iter().map(|section| section.size).sum();
-    if got > MAX_MEMORY {
-        return Err(TdxFirmwareError::TooLarge {
-            max: MAX_MEMORY,
-            got,
-        });
+/// Keeps the work of [`TdxFirmware::mrtd`] in proportion to the image, whatever sizes its metadata names: at most 1.5 bytes
+/// are hashed for each byte of the image and 128 for each page of memory, 25 MiB for the largest image there is.
+fn check_sizes(sections: &[Section], image: usize) -> Result<(), TdxFirmwareError> {
+    let image = image as u64;
+    let size_of = |counts: fn(&Section) -> bool| -> u64 {
+        let counted = sections.iter().filter(|section| counts(section));
+        counted.map(|section| section.size).sum()
+    };
+    for (which, max, got) in [
+        (
+            "that are measured, more than the image could fill",
+            image,
+            size_of(|section| section.measured),
+        ),
+        ("together", image + MAX_FURTHER_MEMORY, size_of(|_| true)),
+    ] {
+        if got > max {
+            return Err(TdxFirmwareError::TooLarge { which, max, got });
+        }
     }
+    Ok(())
+}
+
+fn check_places(sections: &[Section]) -> Result<(), TdxFirmwareError> {
     let mut places: Vec<_> = sections
         .iter()
         .map(|section| (section.address, section.address + section.size))
@@ -420,8 +439,9 @@ const PAGE: usize = 4096;
 const CHUNK: usize = 256;
 /// OVMF has six.
 const MAX_SECTIONS: u32 = 64;
-/// The sizes are 64-bit numbers, at most 64 of them: below 4 GiB each, their sum cannot overflow.
-const MAX_MEMORY: u64 = 32 * 1024 * 1024;
+/// Memory for stack, heap, page tables and hand-off block that no volume fills; OVMF asks for less than 1 MiB.
+const MAX_FURTHER_MEMORY: u64 = 8 * 1024 * 1024;
+/// No section ends above it, so that the sizes of [`MAX_SECTIONS`] cannot overflow their sum.
 const FOUR_GIB: u64 = 1 << 32;
 
 /// e47a6535-984a-4798-865e-4685a7bf8ec2
