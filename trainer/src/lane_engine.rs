@@ -2,6 +2,7 @@
 //!
 //! It is made only for graphs whose every operator has a lane form (`Plan::has_lanes`).
 
+use crate::clipping::Outer;
 use crate::graph::{Graph, LaneBackward, LaneOperator, Step};
 use crate::lanes::{Aligned, Isa, gather, spread};
 
@@ -119,6 +120,36 @@ impl LaneEngine {
 
     /// Computes the gradient of every parameter for every example of the tile, `[parameter][lane]`.
     pub(crate) fn backward(&mut self, graph: &Graph, weights: &[f32]) -> &[f32] {
+        self.run_backward(graph, weights, false);
+        &self.parameters
+    }
+
+    /// As [`LaneEngine::backward`], but gradients that are outer products are left as their factors, one entry a step that
+    /// has parameters.
+    pub(crate) fn backward_to_factors(
+        &mut self,
+        graph: &Graph,
+        weights: &[f32],
+    ) -> (&[f32], Vec<Option<Outer<'_>>>) {
+        self.run_backward(graph, weights, true);
+        let steps = graph.plan().steps.iter().enumerate();
+        let outer = steps
+            .filter(|(_, step)| !step.parameters.is_empty())
+            .map(|(index, step)| {
+                outer(step).then(|| Outer {
+                    inputs: &self.values[step.inputs[0]],
+                    gradients: if self.written[index + 1] {
+                        &self.gradients[index + 1]
+                    } else {
+                        &[]
+                    },
+                })
+            })
+            .collect();
+        (&self.parameters, outer)
+    }
+
+    fn run_backward(&mut self, graph: &Graph, weights: &[f32], leaves_outer: bool) {
         let plan = graph.plan();
         self.written.fill(false);
         self.written[plan.output.buffer] = true;
@@ -139,7 +170,8 @@ impl LaneEngine {
                 output_gradient: &output_gradient[0],
                 scratch: &mut self.scratch[index],
             };
-            if !step.parameters.is_empty() {
+            let left = step.parameters.is_empty() || (leaves_outer && outer(step));
+            if !left {
                 operator.backward_parameters(self.isa, &mut pass, &mut self.parameters);
             }
             for (which, (&input, &trained)) in
@@ -161,8 +193,14 @@ impl LaneEngine {
                 }
             }
         }
-        &self.parameters
     }
+}
+
+/// Whether a step's parameters are those of an outer product.
+fn outer(step: &Step) -> bool {
+    lanes(step)
+        .and_then(LaneOperator::outer)
+        .is_some_and(|parameters| parameters == step.parameters)
 }
 
 /// The lane form of a step. An engine is never made for a graph that lacks one.

@@ -27,18 +27,20 @@ impl LaneWorker {
     pub(crate) fn new(graph: &Graph, isa: Isa, private: bool) -> Self {
         let classes = graph.output_shape().elements();
         let steps = graph.plan().steps.iter();
-        Self {
+        let mut worker = Self {
             engine: LaneEngine::for_training(graph, isa),
             layers: steps
                 .map(|step| step.parameters.clone())
                 .filter(|parameters| !parameters.is_empty())
                 .collect(),
-            lane_sums: private.then(|| LaneSums::new(isa, graph.parameter_count())),
+            lane_sums: None,
             outputs: vec![0.0; classes],
             output_gradient: vec![0.0; classes],
             folded: Vec::new(),
             whole: Vec::new(),
-        }
+        };
+        worker.lane_sums = private.then(|| LaneSums::new(isa, worker.layers.clone()));
+        worker
     }
 
     /// The most examples of a tile.
@@ -63,15 +65,16 @@ impl LaneWorker {
             return self.add_large(job, clipper, examples, sums);
         }
         let sound = self.run(job, examples.clone(), sums);
-        let gradients = self.engine.backward(job.graph, job.weights);
         let Some(lane_sums) = &mut self.lane_sums else {
             return;
         };
-        let (layers, private, tally) = (&self.layers, &mut sums.private, &mut sums.tally);
+        let (private, tally) = (&mut sums.private, &mut sums.tally);
         if entities.len() == examples.len() {
-            lane_sums.add_tile(clipper, layers, gradients, &sound, private, tally);
+            let (gradients, outer) = (self.engine).backward_to_factors(job.graph, job.weights);
+            lane_sums.add_tile(clipper, gradients, &outer, &sound, private, tally);
             return;
         }
+        let gradients = self.engine.backward(job.graph, job.weights);
         self.folded.resize(gradients.len(), 0.0);
         let pairs = self.folded.chunks_exact_mut(width);
         for (folded, vector) in pairs.zip(gradients.chunks_exact(width)) {
@@ -84,7 +87,7 @@ impl LaneWorker {
             }
         }
         let lanes: Vec<bool> = (0..width).map(|lane| lane < entities.len()).collect();
-        lane_sums.add_tile(clipper, layers, &self.folded, &lanes, private, tally);
+        lane_sums.add_tile(clipper, &self.folded, &[], &lanes, private, tally);
     }
 
     /// Completes the sums.

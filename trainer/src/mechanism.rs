@@ -6,7 +6,7 @@ use crate::clipping::{Adaptive, Clipper, Clipping, Tally};
 use crate::graph::Graph;
 use crate::grid::{Grid, GridError};
 use crate::group::Sums;
-use crate::noise::{NoiseError, NoiseSource, SigmaInt};
+use crate::noise::{CHUNK, NoiseError, NoiseSource, SigmaInt};
 use crate::privacy::{PrivacyError, PrivacySettings};
 
 /// What stands between the workers' sums and the optimiser.
@@ -106,13 +106,12 @@ impl Mechanism {
         let mut tally = first.tally;
         match self {
             Self::Private(private) => {
+                let mut others: Vec<&[i64]> = Vec::new();
                 for other in sums {
                     tally.add(&other.tally);
-                    for (sum, other) in first.private.iter_mut().zip(&other.private) {
-                        *sum += other;
-                    }
+                    others.push(&other.private);
                 }
-                private.mean(&mut first.private, &tally, threads, gradient)
+                private.mean(&mut first.private, &others, &tally, threads, gradient)
             }
             Self::None => {
                 gradient.copy_from_slice(&first.plain);
@@ -133,14 +132,42 @@ impl Private {
     fn mean(
         &mut self,
         sums: &mut [i64],
+        others: &[&[i64]],
         tally: &Tally,
         threads: NonZeroUsize,
         gradient: &mut [f32],
     ) -> Result<(), NoiseError> {
         let expected = self.settings.expected_batch_size();
-        self.noise.add_with_threads(sums, self.sigma, threads)?;
-        // In units of the norm that the gradients were clipped to, before it moves.
-        self.clipper.mean(sums, expected, gradient);
+        let noise = self.noise.draw(self.sigma)?;
+        let clipper = self.clipper;
+        // Chunk by chunk, so that sums are fetched from memory once. In units of the norm that the gradients were clipped to,
+        // before it moves.
+        let chunks_each = sums.len().div_ceil(CHUNK).div_ceil(threads.get()).max(1);
+        let finish = |part: usize, sums: &mut [i64], gradient: &mut [f32]| {
+            let chunks = sums.chunks_mut(CHUNK).zip(gradient.chunks_mut(CHUNK));
+            for (i, (sums, gradient)) in chunks.enumerate() {
+                let chunk = part * chunks_each + i;
+                for other in others {
+                    for (sum, other) in sums.iter_mut().zip(&other[chunk * CHUNK..]) {
+                        *sum += other;
+                    }
+                }
+                noise.add(chunk, sums);
+                clipper.mean(sums, expected, gradient);
+            }
+        };
+        std::thread::scope(|scope| {
+            let finish = &finish;
+            let size = chunks_each * CHUNK;
+            let mut parts = (sums.chunks_mut(size).zip(gradient.chunks_mut(size))).enumerate();
+            let own = parts.next();
+            for (part, (sums, gradient)) in parts {
+                scope.spawn(move || finish(part, sums, gradient));
+            }
+            if let Some((part, (sums, gradient))) = own {
+                finish(part, sums, gradient);
+            }
+        });
         if let Some(adaptive) = &self.adaptive {
             let norm = self.clipper.norm();
             let next =

@@ -120,33 +120,33 @@ impl NoiseSource {
         sigma: SigmaInt,
         threads: NonZeroUsize,
     ) -> Result<(), NoiseError> {
-        let key = self.key()?;
-        let gaussian = DiscreteGaussian::new(sigma.0);
-        let chunks = sums.len().div_ceil(CHUNK);
-        let chunks_each = chunks.div_ceil(threads.get()).max(1);
-        let fill = |first_chunk: usize, part: &mut [i64]| {
-            for (i, chunk) in part.chunks_mut(CHUNK).enumerate() {
-                let mut rng = ChaCha20Rng::from_seed(*key);
-                rng.set_stream((first_chunk + i) as u64);
-                gaussian.add(&mut Bits::new(rng), chunk);
+        let noise = self.draw(sigma)?;
+        let chunks_each = sums.len().div_ceil(CHUNK).div_ceil(threads.get()).max(1);
+        let fill = |part: usize, sums: &mut [i64]| {
+            for (i, chunk) in sums.chunks_mut(CHUNK).enumerate() {
+                noise.add(part * chunks_each + i, chunk);
             }
         };
-        if chunks <= chunks_each {
-            fill(0, sums);
-            return Ok(());
-        }
         std::thread::scope(|scope| {
             let fill = &fill;
             let mut parts = sums.chunks_mut(chunks_each * CHUNK).enumerate();
             let own = parts.next();
             for (i, part) in parts {
-                scope.spawn(move || fill(i * chunks_each, part));
+                scope.spawn(move || fill(i, part));
             }
-            if let Some((_, part)) = own {
-                fill(0, part);
+            if let Some((i, part)) = own {
+                fill(i, part);
             }
         });
         Ok(())
+    }
+
+    /// Noise under a new key, of which the caller takes each chunk once.
+    pub(crate) fn draw(&mut self, sigma: SigmaInt) -> Result<Noise, NoiseError> {
+        Ok(Noise {
+            key: self.key()?,
+            gaussian: DiscreteGaussian::new(sigma.0),
+        })
     }
 
     fn key(&mut self) -> Result<Zeroizing<[u8; 32]>, NoiseError> {
@@ -169,8 +169,23 @@ impl fmt::Debug for NoiseSource {
     }
 }
 
+/// The noise of one call.
+pub(crate) struct Noise {
+    key: Zeroizing<[u8; 32]>,
+    gaussian: DiscreteGaussian,
+}
+
+impl Noise {
+    /// Adds the noise of the chunk with this index to [`CHUNK`] sums, or fewer.
+    pub(crate) fn add(&self, chunk: usize, sums: &mut [i64]) {
+        let mut generator = ChaCha20Rng::from_seed(*self.key);
+        generator.set_stream(chunk as u64);
+        self.gaussian.add(&mut Bits::new(generator), sums);
+    }
+}
+
 /// Sums that share a ChaCha20 stream: large enough that a new stream costs nothing, small enough to share among threads.
-const CHUNK: usize = 4096;
+pub(crate) const CHUNK: usize = 4096;
 
 #[cfg(test)]
 mod tests {

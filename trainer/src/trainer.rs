@@ -449,11 +449,9 @@ impl Trainer {
         if count == 0 {
             return Ok(());
         }
-        if self.pending.is_none() {
-            self.workers.iter_mut().for_each(Worker::clear);
-            if self.workers.first().is_some_and(Worker::reads_packed) {
-                (self.packed).pack(&self.graph, &self.weights, self.threads.get());
-            }
+        let begins = self.pending.is_none();
+        if begins && self.workers.first().is_some_and(Worker::reads_packed) {
+            (self.packed).pack(&self.graph, &self.weights, self.threads.get());
         }
         self.pending.get_or_insert_default().examples = total;
         let clipper = self.mechanism.clipper();
@@ -469,6 +467,9 @@ impl Trainer {
         let runs = cut(entities, capacity);
         let next = AtomicUsize::new(0);
         let work = |worker: &mut Worker| {
+            if begins {
+                worker.clear();
+            }
             while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 worker.add(&job, &entities[run.clone()]);
             }

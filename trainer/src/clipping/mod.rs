@@ -8,6 +8,7 @@ mod clipper;
 mod config;
 mod error;
 mod gradient;
+mod outer;
 mod tile;
 
 pub(crate) use self::adaptive::Adaptive;
@@ -16,4 +17,5 @@ pub(crate) use self::clipper::{Clipper, Tally, Verdict};
 pub use self::config::Clipping;
 pub use self::error::ClippingError;
 pub(crate) use self::gradient::{AddBlocks, AddGradient, BLOCK, SquaredNorm};
+pub(crate) use self::outer::Outer;
 pub(crate) use self::tile::LaneSums;

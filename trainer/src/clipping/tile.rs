@@ -8,30 +8,35 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::clipper::{Clipper, Tally, Verdict};
+use super::outer::{AddOuter, Outer};
 use crate::grid::{NUMBER_BITS, SMALL_NORM, SMALL_SHIFT, ZERO_BITS};
 use crate::lanes::{Aligned, Isa};
 
 /// Sums of clipped gradients by lane, `[parameter][lane]`.
 pub(crate) struct LaneSums {
     isa: Isa,
+    /// The parameters of each layer, in order and without gaps.
+    layers: Vec<Range<usize>>,
     /// Each contribution is counted as its value and [`ZERO_BITS`].
     sums: Aligned<u32>,
-    /// Tiles in the sums.
-    tiles: u32,
+    /// Tiles in each layer's sums.
+    tiles: Vec<u32>,
 }
 
 impl LaneSums {
-    /// Sums for so many parameters.
-    pub(crate) fn new(isa: Isa, parameters: usize) -> Self {
+    /// Sums for layers with these parameters, which come in order and without gaps.
+    pub(crate) fn new(isa: Isa, layers: Vec<Range<usize>>) -> Self {
+        let parameters = layers.last().map_or(0, |last| last.end);
         Self {
             isa,
+            tiles: vec![0; layers.len()],
+            layers,
             sums: Aligned::zeros(parameters * isa.width()),
-            tiles: 0,
         }
     }
 
     /// Clips each lane of a tile `[parameter][lane]` for which `sound` is set and adds it; the others are not looked at.
-    /// `layers` are the parameters of each layer, in order and without gaps.
+    /// A layer for which `outer` has factors is not looked at in the tile: its gradients are their products.
     ///
     /// # Panics
     /// Where the tile has another length than the sums, the lanes are not as many as the instruction set has, or the grid is
@@ -39,8 +44,8 @@ impl LaneSums {
     pub(crate) fn add_tile(
         &mut self,
         clipper: &Clipper,
-        layers: &[Range<usize>],
         tile: &[f32],
+        outer: &[Option<Outer<'_>>],
         sound: &[bool],
         sums: &mut [i64],
         tally: &mut Tally,
@@ -56,13 +61,26 @@ impl LaneSums {
             self.sums.len(),
             "a tile of another length than the sums"
         );
-        if self.tiles == MOST_TILES {
+        if self.tiles.contains(&MOST_TILES) {
             self.flush(sums);
         }
-        let squares = self.squares(layers, tile, sound);
+        let outer = |layer: usize| outer.get(layer).copied().flatten();
+        let layers = self.layers.len();
+        let mut squares = vec![0.0; layers * width];
+        for (layer, squares) in squares.chunks_exact_mut(width).enumerate() {
+            let range = &self.layers[layer];
+            match outer(layer) {
+                Some(outer) => outer.squares(self.isa, range.len(), sound, squares),
+                None => {
+                    let tile = &tile[range.start * width..range.end * width];
+                    lane_squares(self.isa, tile, sound, squares);
+                }
+            }
+        }
         let mut masks = vec![0; width];
-        let mut scales = vec![0.0; layers.len() * width];
-        let (mut own_squares, mut own_scales) = (vec![0.0; layers.len()], vec![0.0; layers.len()]);
+        let mut admitted = Vec::with_capacity(width);
+        let mut scales = vec![0.0; layers * width];
+        let (mut own_squares, mut own_scales) = (vec![0.0; layers], vec![0.0; layers]);
         for lane in (0..width).filter(|&lane| sound[lane]) {
             for (own, squares) in own_squares.iter_mut().zip(squares.chunks_exact(width)) {
                 *own = squares[lane];
@@ -71,13 +89,25 @@ impl LaneSums {
             tally.count(verdict, 1);
             if verdict != Verdict::Poisoned {
                 masks[lane] = u32::MAX;
+                admitted.push(lane);
             }
             for (scales, own) in scales.chunks_exact_mut(width).zip(&own_scales) {
                 scales[lane] = *own as f32;
             }
         }
-        for (layer, scales) in layers.iter().zip(scales.chunks_exact(width)) {
-            let range = layer.start * width..layer.end * width;
+        for (layer, scales) in scales.chunks_exact(width).enumerate() {
+            let own = self.layers[layer].clone();
+            if let Some(outer) = outer(layer) {
+                self.isa.run(AddOuter {
+                    outer,
+                    lanes: &admitted,
+                    scales,
+                    sums: &mut sums[own],
+                });
+                continue;
+            }
+            self.tiles[layer] += 1;
+            let range = own.start * width..own.end * width;
             self.isa.run(AddRounded {
                 tile: &tile[range.clone()],
                 masks: &masks,
@@ -85,60 +115,47 @@ impl LaneSums {
                 sums: &mut self.sums[range],
             });
         }
-        self.tiles += 1;
     }
 
     /// Adds what is in the lanes to the sums, and empties the lanes.
     pub(crate) fn flush(&mut self, sums: &mut [i64]) {
-        if self.tiles == 0 {
-            return;
-        }
-        let zero = self.tiles.wrapping_mul(ZERO_BITS);
-        for (sum, lanes) in sums
-            .iter_mut()
-            .zip(self.sums.chunks_exact(self.isa.width()))
+        let width = self.isa.width();
+        for (range, &tiles) in
+            (self.layers.iter().zip(&self.tiles)).filter(|(_, tiles)| **tiles > 0)
         {
-            *sum += (lanes.iter())
-                .map(|lane| i64::from(lane.wrapping_sub(zero) as i32))
-                .sum::<i64>();
+            let zero = tiles.wrapping_mul(ZERO_BITS);
+            let lanes = self.sums[range.start * width..range.end * width].chunks_exact(width);
+            for (sum, lanes) in sums[range.clone()].iter_mut().zip(lanes) {
+                *sum += (lanes.iter())
+                    .map(|lane| i64::from(lane.wrapping_sub(zero) as i32))
+                    .sum::<i64>();
+            }
         }
         self.clear();
     }
 
     /// Empties the lanes.
     pub(crate) fn clear(&mut self) {
-        if self.tiles > 0 {
-            self.sums.fill(0);
-            self.tiles = 0;
-        }
-    }
-
-    /// Each layer's squared norm in each lane.
-    fn squares(&self, layers: &[Range<usize>], tile: &[f32], sound: &[bool]) -> Vec<f64> {
         let width = self.isa.width();
-        let mut squares = vec![0.0; layers.len() * width];
-        let overflows = |squares: &[f64]| {
-            (squares.chunks_exact(width)).any(|lanes| {
-                lanes
-                    .iter()
-                    .zip(sound)
-                    .any(|(square, sound)| *sound && !square.is_finite())
-            })
-        };
-        for (layer, squares) in layers.iter().zip(squares.chunks_exact_mut(width)) {
-            let tile = &tile[layer.start * width..layer.end * width];
-            self.isa.run(AddSquares { tile, squares });
-            // What is beyond single precision may still be within double.
-            if overflows(squares) {
-                squares.fill(0.0);
-                for vector in tile.chunks_exact(width) {
-                    for (square, &value) in squares.iter_mut().zip(vector) {
-                        *square += f64::from(value).powi(2);
-                    }
-                }
+        for (range, tiles) in self.layers.iter().zip(&mut self.tiles) {
+            if std::mem::take(tiles) > 0 {
+                self.sums[range.start * width..range.end * width].fill(0);
             }
         }
-        squares
+    }
+}
+
+/// Each lane's squared norm; lanes that are not sound may have any.
+pub(super) fn lane_squares(isa: Isa, tile: &[f32], sound: &[bool], squares: &mut [f64]) {
+    squares.fill(0.0);
+    isa.run(AddSquares { tile, squares });
+    // What is beyond single precision may still be within double. Only in the lane that it is in: no example may change, by so
+    // much as a rounding, what another contributes.
+    for (lane, square) in squares.iter_mut().enumerate() {
+        if sound[lane] && !square.is_finite() {
+            let values = tile.iter().skip(lane).step_by(sound.len());
+            *square = values.map(|&value| f64::from(value).powi(2)).sum();
+        }
     }
 }
 
@@ -270,10 +287,9 @@ mod tests {
                     .flat_map(|p| lanes.iter().map(move |lane| lane[p]))
                     .collect();
                 let mut sums = vec![0; parameters];
-                let mut lane_sums = LaneSums::new(isa, parameters);
+                let mut lane_sums = LaneSums::new(isa, vec![0..30, 30..37]);
                 let mut tally = Tally::default();
-                let layers = [0..30, 30..37];
-                lane_sums.add_tile(&clipper, &layers, &tile, &sound, &mut sums, &mut tally);
+                lane_sums.add_tile(&clipper, &tile, &[], &sound, &mut sums, &mut tally);
                 lane_sums.flush(&mut sums);
                 let found = usize::from(poisoned.is_some_and(|lane| sound[lane]));
                 assert_eq!(tally.poisoned, found, "{isa:?}");
@@ -307,10 +323,9 @@ mod tests {
                     let mut sound = vec![false; width];
                     sound[lane] = true;
                     let mut sums = vec![0; parameters];
-                    let mut lane_sums = LaneSums::new(isa, parameters);
+                    let mut lane_sums = LaneSums::new(isa, vec![0..parameters; 1]);
                     let mut tally = Tally::default();
-                    let layers = vec![0..parameters; 1];
-                    lane_sums.add_tile(&clipper, &layers, &tile, &sound, &mut sums, &mut tally);
+                    lane_sums.add_tile(&clipper, &tile, &[], &sound, &mut sums, &mut tally);
                     lane_sums.flush(&mut sums);
                     assert_eq!((tally.poisoned, tally.beyond), (0, 1));
                     let (length, bound) = (squared(&sums), u128::from(grid.integer_norm()).pow(2));

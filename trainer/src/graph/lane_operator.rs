@@ -1,6 +1,7 @@
 //! What an operator does to tiles of examples: the sample-parallel form of small networks.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use crate::lanes::Isa;
 
@@ -28,6 +29,12 @@ pub(crate) trait LaneOperator: Debug + Send + Sync {
     /// Computes each example's gradient of this operator's parameters into their ranges of `gradient`, a tile of all
     /// parameters.
     fn backward_parameters(&self, _isa: Isa, _pass: &mut LaneBackward<'_>, _gradient: &mut [f32]) {}
+
+    /// The operator's parameters, where each example's gradient is the outer product of its output gradient and its input:
+    /// a matrix of outputs by inputs, and then as many numbers as there are outputs, or none.
+    fn outer(&self) -> Option<Range<usize>> {
+        None
+    }
 
     /// Computes the gradient of input number `which`.
     fn backward_input(

@@ -554,7 +554,7 @@ mod tests {
         let word =
             |number: u64| ((u128::from(number) << 64) / u128::from(high - low)) as u64 + (1 << 20);
         let piece = COLUMNS / 2 + strip as usize;
-        let mut draw = |number: u64, others: &[u64]| {
+        let draw = |number: u64, others: &[u64]| {
             let words: Vec<u64> = [word(number)].iter().chain(others).copied().collect();
             let mut bits = script(&words);
             let sample = gaussian.go_on(&mut bits, piece, place, true);

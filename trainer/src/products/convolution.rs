@@ -3,6 +3,7 @@
 use super::gather::{Columns, GatherProduct, ScatterProduct, segment};
 use super::packing::{pack, packed_len};
 use super::tile::COLUMNS;
+use super::winograd::Winograd;
 use crate::graph::Scratch;
 use crate::lanes::Isa;
 
@@ -33,6 +34,9 @@ pub(crate) struct Convolution {
     pub(super) forward: Windows,
     /// The gradient of the input as windows of the output's gradient, where strides are 1.
     backward: Option<Windows>,
+    /// Both by fewer multiplications, where they can be.
+    pub(super) fast_forward: Option<Winograd>,
+    fast_backward: Option<Winograd>,
 }
 
 /// Windows of padded images, in one group of channels.
@@ -93,11 +97,27 @@ impl Convolution {
             )),
             _ => None,
         };
+        let plain = groups == 1 && strides == [1, 1] && dilations == [1, 1];
+        let fast = |sizes, image, corner, extent| {
+            (plain.then(|| Winograd::new(sizes, image, corner, extent, kernel))).flatten()
+        };
+        let fast_backward = match border {
+            [Some(top), Some(left)] => fast([rows, channels], extent, [top, left], image),
+            _ => None,
+        };
         Self {
             geometry,
             forward,
             backward,
+            fast_forward: fast([channels, rows], image, corner, extent),
+            fast_backward,
         }
+    }
+
+    /// Whether it is computed with fewer multiplications.
+    #[cfg(test)]
+    pub(super) fn is_fast(&self) -> bool {
+        self.fast_forward.is_some()
     }
 
     /// A linear layer of so many inputs and outputs.
@@ -142,10 +162,14 @@ impl Convolution {
 
     /// Packed floats of a group: for forward and for backward.
     fn packed_parts(&self) -> [usize; 2] {
-        let forward = packed_len(self.rows(), self.forward.taps.len());
-        let backward = match &self.backward {
-            Some(windows) => packed_len(self.channels(), windows.taps.len()),
-            None => packed_len(self.forward.taps.len(), self.rows()),
+        let forward = match &self.fast_forward {
+            Some(fast) => fast.packed(),
+            None => packed_len(self.rows(), self.forward.taps.len()),
+        };
+        let backward = match (&self.fast_backward, &self.backward) {
+            (Some(fast), _) => fast.packed(),
+            (None, Some(windows)) => packed_len(self.channels(), windows.taps.len()),
+            (None, None) => packed_len(self.forward.taps.len(), self.rows()),
         };
         [forward, backward]
     }
@@ -164,11 +188,19 @@ impl Convolution {
             .zip(packed.chunks_exact_mut(forward + backward));
         for (weights, packed) in groups {
             let (forward, backward) = packed.split_at_mut(forward);
-            pack(self.rows(), terms, forward, |row, term| {
-                weights[row * terms + term]
-            });
-            match &self.backward {
-                Some(windows) => pack(
+            match &self.fast_forward {
+                Some(fast) => fast.pack(forward, |row, channel, tap| {
+                    weights[row * terms + channel * kernel + tap]
+                }),
+                None => pack(self.rows(), terms, forward, |row, term| {
+                    weights[row * terms + term]
+                }),
+            }
+            match (&self.fast_backward, &self.backward) {
+                (Some(fast), _) => fast.pack(backward, |channel, row, tap| {
+                    weights[row * terms + channel * kernel + kernel - 1 - tap]
+                }),
+                (None, Some(windows)) => pack(
                     self.channels(),
                     windows.taps.len(),
                     backward,
@@ -177,7 +209,7 @@ impl Convolution {
                         weights[row * terms + channel * kernel + kernel - 1 - tap]
                     },
                 ),
-                None => pack(terms, self.rows(), backward, |term, row| {
+                (None, None) => pack(terms, self.rows(), backward, |term, row| {
                     weights[row * terms + term]
                 }),
             }
@@ -195,6 +227,9 @@ impl Convolution {
         scratch: &mut Scratch,
     ) {
         let [own, other] = self.packed_parts();
+        if let Some(fast) = &self.fast_forward {
+            return fast.run(isa, &packed[..own], bias, input, output, scratch);
+        }
         let left = |group: usize| &packed[group * (own + other)..][..own];
         self.gather(
             isa,
@@ -217,6 +252,10 @@ impl Convolution {
         scratch: &mut Scratch,
     ) {
         let [other, own] = self.packed_parts();
+        if let Some(fast) = &self.fast_backward {
+            let packed = &packed[other..other + own];
+            return fast.run(isa, packed, &[], output_gradient, input_gradient, scratch);
+        }
         let left = |group: usize| &packed[group * (own + other) + other..][..own];
         match &self.backward {
             Some(windows) => self.gather(

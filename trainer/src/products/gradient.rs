@@ -7,6 +7,7 @@ use pulp::{Simd, WithSimd};
 
 use super::convolution::Convolution;
 use super::tile::{COLUMNS, HALF, ROWS, Tile, half, multiply};
+use super::winograd_gradient::{TileShape, TileSum};
 use crate::graph::{GradientPass, Scratch};
 
 /// Some examples of one group of channels, ready for products over their positions.
@@ -188,7 +189,7 @@ impl Convolution {
     }
 
     /// Turns one example's channels of a group to channels-last, inside the border.
-    fn channels_last(&self, input: &[f32], width: usize, right: &mut [f32]) {
+    pub(super) fn channels_last(&self, input: &[f32], width: usize, right: &mut [f32]) {
         let Self { geometry, .. } = self;
         let [height, line] = geometry.image;
         for (block, planes) in input.chunks(HALF * height * line).enumerate() {
@@ -280,6 +281,9 @@ impl Convolution {
         sums: &mut [f32],
         overwrites: bool,
     ) {
+        if TileShape::new(self, 1).is_some() {
+            return self.sum_by_tiles(pass, examples, scratch, sums, overwrites);
+        }
         let size = sums.len() / self.geometry.groups;
         self.for_chunks(pass, examples, scratch, |group, terms, first| {
             pass.isa.run(Sum {
@@ -291,11 +295,47 @@ impl Convolution {
     }
 }
 
+impl Convolution {
+    /// As [`Convolution::sum`], by fewer multiplications.
+    fn sum_by_tiles(
+        &self,
+        pass: &GradientPass<'_>,
+        examples: std::ops::Range<usize>,
+        scratch: &mut Scratch,
+        sums: &mut [f32],
+        overwrites: bool,
+    ) {
+        let geometry = &self.geometry;
+        let input_size = geometry.channels * geometry.image[0] * geometry.image[1];
+        let output_size = geometry.rows * self.positions();
+        let one = TileShape::new(self, 1).map_or(1, |one| one.sizes().iter().sum());
+        let most = (CHUNK / one).max(1);
+        let mut start = examples.start;
+        while start < examples.end {
+            let end = (start + most).min(examples.end);
+            let Some(shape) = TileShape::new(self, end - start) else {
+                return;
+            };
+            let parts = [
+                &pass.inputs[0][start * input_size..end * input_size],
+                &pass.output_gradient[start * output_size..end * output_size],
+            ];
+            let terms = self.tile_terms(pass.isa, shape, parts, scratch);
+            pass.isa.run(TileSum {
+                terms: &terms,
+                overwrites: overwrites && start == examples.start,
+                sums,
+            });
+            start = end;
+        }
+    }
+}
+
 /// Floats of a chunk of terms.
 const CHUNK: usize = 256 << 10;
 
 /// Packs up to [`ROWS`] lines as a panel.
-fn pack_lines(lines: &[f32], len: usize, panel: &mut [f32]) {
+pub(super) fn pack_lines(lines: &[f32], len: usize, panel: &mut [f32]) {
     let count = lines.len() / len;
     let (panel, _) = panel.as_chunks_mut::<ROWS>();
     if count == ROWS {

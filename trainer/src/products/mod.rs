@@ -11,5 +11,10 @@ mod gradient;
 mod packing;
 mod rounded;
 mod tile;
+mod winograd;
+mod winograd_gradient;
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use convolution::{Convolution, Geometry};

@@ -12,7 +12,9 @@ use pulp::{Simd, WithSimd};
 
 use super::convolution::Convolution;
 use super::gradient::{TermShape, Terms};
-use super::tile::{COLUMNS, ROWS, for_blocks, half};
+use super::tile::{COLUMNS, ROWS, Tile, for_blocks, half};
+use super::winograd::PRODUCTS;
+use super::winograd_gradient::{TAPS, TileShape, TileTerms};
 use crate::graph::{GradientPass, Scaled, Scratch};
 use crate::grid::{NUMBER_BITS, SMALL_SHIFT, ZERO_BITS};
 
@@ -44,6 +46,20 @@ impl Convolution {
                 continue;
             };
             let (start, end) = (first.examples.start, last.examples.end);
+            if let Some(shape) = TileShape::new(self, end - start) {
+                let parts = [
+                    &pass.inputs[0][start * input_size..end * input_size],
+                    &pass.output_gradient[start * output_size..end * output_size],
+                ];
+                pass.isa.run(AddRoundedTiles {
+                    terms: &self.tile_terms(pass.isa, shape, parts, scratch),
+                    start,
+                    entities,
+                    sums,
+                    squares,
+                });
+                continue;
+            }
             let [left, right] = scratch.split(TermShape::new(self, end - start).sizes());
             for group in 0..geometry.groups {
                 let terms = self.terms(
@@ -131,6 +147,68 @@ impl WithSimd for AddRounded<'_> {
                     block.for_weights(kernel, &totals, i, |weight, value| {
                         target[weight] += i64::from(value as i32);
                     });
+                }
+            }
+        }
+    }
+}
+
+/// As [`AddRounded`], from tiles.
+struct AddRoundedTiles<'a> {
+    terms: &'a TileTerms<'a>,
+    start: usize,
+    entities: &'a [Scaled],
+    sums: &'a mut [i64],
+    squares: &'a mut [f64],
+}
+
+impl WithSimd for AddRoundedTiles<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let TileShape { channels, rows, .. } = self.terms.shape;
+        let tiles = self.terms.shape.tiles_of_one();
+        let (shift, mask, zero) = (
+            simd.splat_f32s(SMALL_SHIFT),
+            simd.splat_u32s(NUMBER_BITS),
+            simd.splat_u32s(ZERO_BITS),
+        );
+        let mut products: [Tile; PRODUCTS] = [[[0.0; COLUMNS]; ROWS]; PRODUCTS];
+        let mut taps: [Tile; TAPS] = [[[0.0; COLUMNS]; ROWS]; TAPS];
+        let mut totals = [[[0u32; COLUMNS]; ROWS]; TAPS];
+        for channel in (0..channels).step_by(COLUMNS) {
+            for panel in 0..self.terms.panels() {
+                totals.fill([[0; COLUMNS]; ROWS]);
+                for (entity, square) in self.entities.iter().zip(&mut *self.squares) {
+                    let own = (entity.examples.start - self.start) * tiles
+                        ..(entity.examples.end - self.start) * tiles;
+                    (self.terms).taps(simd, own, panel, channel, &mut products, &mut taps);
+                    let scale = simd.splat_f32s(entity.scale);
+                    for (totals, tap) in totals.iter_mut().zip(&taps) {
+                        let mut squared = simd.splat_f32s(0.0);
+                        for (totals, line) in totals.iter_mut().zip(tap) {
+                            let totals = S::as_mut_simd_u32s(totals).0;
+                            for (total, &value) in totals.iter_mut().zip(S::as_simd_f32s(line).0) {
+                                let shifted = simd.mul_add_e_f32s(value, scale, shift);
+                                let number = simd.and_u32s(simd.transmute_u32s_f32s(shifted), mask);
+                                *total = simd.add_u32s(*total, simd.sub_u32s(number, zero));
+                                let value = simd.sub_f32s(shifted, shift);
+                                squared = simd.mul_add_e_f32s(value, value, squared);
+                            }
+                        }
+                        *square += f64::from(simd.reduce_sum_f32s(squared));
+                    }
+                }
+                for row in 0..ROWS.min(rows - panel * ROWS) {
+                    let start = ((panel * ROWS + row) * channels + channel) * TAPS;
+                    let target = &mut self.sums[start..start + COLUMNS * TAPS];
+                    for (column, target) in target.as_chunks_mut::<TAPS>().0.iter_mut().enumerate()
+                    {
+                        for (target, totals) in target.iter_mut().zip(&totals) {
+                            *target += i64::from(totals[row][column] as i32);
+                        }
+                    }
                 }
             }
         }

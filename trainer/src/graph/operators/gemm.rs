@@ -111,6 +111,12 @@ impl LaneOperator for Gemm {
         });
     }
 
+    fn outer(&self) -> Option<Range<usize>> {
+        let end = self.bias.end.max(self.weights.end);
+        (self.bias.is_empty() || self.bias.start == self.weights.end)
+            .then_some(self.weights.start..end)
+    }
+
     fn backward_input(
         &self,
         isa: Isa,
