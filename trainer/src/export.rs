@@ -122,6 +122,9 @@ impl Edits {
                     got: weight.dims,
                 });
             }
+            for copy in &origin.copies {
+                edits.initializers.insert(*copy, transposed(&weight));
+            }
             let data = if origin.transposed {
                 transposed(&weight)
             } else {
@@ -144,11 +147,11 @@ impl Edits {
                 }
                 Place::New {
                     tensor: name,
-                    node,
-                    input,
+                    inputs,
                 } => {
                     edits.added.push(tensor(name, data));
-                    edits.inputs.insert((*node, *input), name.clone());
+                    let places = inputs.iter().map(|place| (*place, name.clone()));
+                    edits.inputs.extend(places);
                 }
             }
         }
