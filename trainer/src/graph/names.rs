@@ -134,6 +134,15 @@ impl Signature {
         self.parameters.contains(name)
     }
 
+    /// Whether the module at this path has parameters, not counting those of modules inside it.
+    pub(crate) fn has_parameters_of(&self, module: &str) -> bool {
+        let own = |name: &String| match name.rsplit_once('.') {
+            Some((path, _)) => path == module,
+            None => module.is_empty(),
+        };
+        self.parameters.iter().any(own)
+    }
+
     /// Whether it has this buffer: a tensor that PyTorch keeps with the model and does not train.
     pub(crate) fn has_buffer(&self, name: &str) -> bool {
         self.buffers.contains(name)
@@ -285,6 +294,8 @@ mod tests {
         .unwrap();
         assert!(signature.has_parameter("fc.weight") && signature.has_buffer("mask"));
         assert!(!signature.has_parameter("mask") && !signature.has_parameter("x"));
+        assert!(signature.has_parameters_of("fc"));
+        assert!(!signature.has_parameters_of("") && !signature.has_parameters_of("f"));
     }
 
     #[test]

@@ -34,23 +34,27 @@ pub(crate) fn normalised(
     else {
         return force(node, pending);
     };
-    let mut affine = |part: Option<(Stored, usize, usize)>, role: Role| {
-        part.map(|(stored, at, which)| {
-            let channels = stored.dims.iter().product();
-            node.claim_as(Claim {
-                stored,
-                node: at,
-                input: which,
-                role,
-                name: None,
-                dims: vec![channels],
-                transposed: false,
-            })
+    let mut affine = |part: Option<(Stored, usize, usize)>, role: Role, neutral: f32| {
+        let Some((stored, at, which)) = part else {
+            return Ok(None);
+        };
+        if node.progress.is_neutral(&stored, at, neutral)? {
+            return Ok(None);
+        }
+        let channels = stored.dims.iter().product();
+        node.claim_as(Claim {
+            stored,
+            node: at,
+            input: which,
+            role,
+            name: None,
+            dims: vec![channels],
+            transposed: false,
         })
-        .transpose()
+        .map(Some)
     };
-    let scale = affine(scale, Role::Weight)?;
-    let shift = affine(shift, Role::Bias)?;
+    let scale = affine(scale, Role::Weight, 1.0)?;
+    let shift = affine(shift, Role::Bias, 0.0)?;
     let operator = normalisation::group(input.shape.elements(), groups, epsilon, scale, shift);
     node.push(operator, vec![input], view)
 }

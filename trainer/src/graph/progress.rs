@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::claims::Claims;
 use super::constant::Constant;
 use super::error::GraphError;
-use super::names::{self, Signature};
+use super::names::{self, Module, Signature};
 use super::node::node_name;
 use super::operator::Operator;
 use super::plan::{Plan, Step, StepOrigin, Stored, Term, Value};
@@ -124,6 +124,27 @@ impl<'m> Progress<'m> {
     pub(crate) fn is_buffer(&self, name: &str) -> bool {
         let signature = self.signature.as_ref();
         signature.is_some_and(|signature| signature.has_buffer(name))
+    }
+
+    /// Whether a tensor that a node takes is a constant that changes nothing, all `neutral`, of a module without parameters:
+    /// what `torch.export` writes for a normalisation without an affine part.
+    pub(crate) fn is_neutral(
+        &self,
+        stored: &Stored,
+        node: usize,
+        neutral: f32,
+    ) -> Result<bool, GraphError> {
+        let Some(signature) = &self.signature else {
+            return Ok(false);
+        };
+        let module = Module::of(&self.graph.node[node]).map(|module| module.path);
+        if !self.is_made_up(&stored.tensor)
+            || signature.has_parameters_of(&module.unwrap_or_default())
+        {
+            return Ok(false);
+        }
+        let values = self.tensor(stored).floats()?;
+        Ok(values.iter().all(|&value| value == neutral))
     }
 
     /// A tensor of the file as a constant.

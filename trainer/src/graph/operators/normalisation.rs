@@ -54,9 +54,9 @@ pub(crate) fn import_instance(node: &mut Node<'_, '_>) -> Result<Imported, Graph
         }));
     }
     let elements = input.shape.elements();
-    let scale = node.claim(1, &[channels])?;
-    let shift = node.claim(2, &[channels])?;
-    let operator = group(elements, channels, epsilon, Some(scale), Some(shift));
+    let scale = affine(node, 1, &[channels], 1.0)?;
+    let shift = affine(node, 2, &[channels], 0.0)?;
+    let operator = group(elements, channels, epsilon, scale, shift);
     let value = node.push(operator, vec![input], view)?;
     Ok(Imported::Term(Term::Value(value)))
 }
@@ -77,17 +77,11 @@ pub(crate) fn import_group(node: &mut Node<'_, '_>) -> Result<Imported, GraphErr
             format!("a divisor of {channels} channels"),
         ));
     }
-    let affine = if node.opset() >= 21 { channels } else { groups };
-    let scale = node.claim(1, &[affine])?;
-    let shift = node.claim(2, &[affine])?;
+    let own = if node.opset() >= 21 { channels } else { groups };
+    let scale = affine(node, 1, &[own], 1.0)?;
+    let shift = affine(node, 2, &[own], 0.0)?;
     let view = input.view.clone();
-    let operator = group(
-        input.shape.elements(),
-        groups,
-        epsilon,
-        Some(scale),
-        Some(shift),
-    );
+    let operator = group(input.shape.elements(), groups, epsilon, scale, shift);
     let value = node.push(operator, vec![input], view)?;
     Ok(Imported::Term(Term::Value(value)))
 }
@@ -182,8 +176,12 @@ fn affine(
     dims: &[usize],
     neutral: f32,
 ) -> Result<Option<Range<usize>>, GraphError> {
-    let Term::Constant(constant) = node.term(which)? else {
-        return node.claim(which, dims).map(Some);
+    let constant = match node.term(which)? {
+        Term::Constant(constant) => constant,
+        Term::Stored(stored) if node.progress.is_neutral(&stored, node.index, neutral)? => {
+            return Ok(None);
+        }
+        _ => return node.claim(which, dims).map(Some),
     };
     let is_neutral = constant.dims == dims
         && (constant.floats()).is_some_and(|values| values.iter().all(|&value| value == neutral));
