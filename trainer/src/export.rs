@@ -10,8 +10,9 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::graph::{Graph, GraphError, Place};
-use crate::onnx::{FLOAT, MODEL_SIZE_LIMIT, ModelProto, NodeProto, OnnxError, TensorProto};
+use crate::onnx::{FLOAT, ModelProto, NodeProto, OnnxError, TensorProto};
 use crate::parameters::{Parameters, ParametersError, RawTensor};
+use crate::wire::{GRAPH_INITIALIZER, GRAPH_NODE, MODEL_GRAPH, fields, malformed, write_field};
 
 /// Why a model cannot be written.
 #[derive(Debug, Error)]
@@ -75,9 +76,6 @@ pub fn export_onnx(original: &[u8], parameters: &Parameters) -> Result<Vec<u8>, 
 }
 
 /// Field numbers of onnx.proto.
-const MODEL_GRAPH: u64 = 7;
-const GRAPH_NODE: u64 = 1;
-const GRAPH_INITIALIZER: u64 = 5;
 const NODE_INPUT: u64 = 1;
 const TENSOR_FLOAT_DATA: u64 = 4;
 const TENSOR_RAW_DATA: u64 = 9;
@@ -124,6 +122,9 @@ impl Edits {
                     got: weight.dims,
                 });
             }
+            for copy in &origin.copies {
+                edits.initializers.insert(*copy, transposed(&weight));
+            }
             let data = if origin.transposed {
                 transposed(&weight)
             } else {
@@ -146,11 +147,11 @@ impl Edits {
                 }
                 Place::New {
                     tensor: name,
-                    node,
-                    input,
+                    inputs,
                 } => {
                     edits.added.push(tensor(name, data));
-                    edits.inputs.insert((*node, *input), name.clone());
+                    let places = inputs.iter().map(|place| (*place, name.clone()));
+                    edits.inputs.extend(places);
                 }
             }
         }
@@ -239,67 +240,6 @@ fn edit_tensor(tensor: &[u8], data: &[u8]) -> Result<Vec<u8>, ExportError> {
         write_field(&mut edited, TENSOR_RAW_DATA, data);
     }
     Ok(edited)
-}
-
-/// One field of a protobuf message as it stands in the bytes.
-struct Field<'a> {
-    number: u64,
-    /// With its key.
-    whole: &'a [u8],
-    /// What a length-delimited field holds.
-    payload: Option<&'a [u8]>,
-}
-
-/// Splits a message into its fields (protobuf's encoding, "Message Structure").
-fn fields(message: &[u8]) -> Result<Vec<Field<'_>>, ExportError> {
-    let mut rest = message;
-    let mut fields = Vec::new();
-    while !rest.is_empty() {
-        let start = rest;
-        let key = varint(&mut rest)?;
-        let payload = match key & 7 {
-            0 => varint(&mut rest).map(|_| None)?,
-            1 => take(&mut rest, 8).map(|_| None)?,
-            2 => {
-                let length = varint(&mut rest)?;
-                Some(take(
-                    &mut rest,
-                    usize::try_from(length).unwrap_or(MODEL_SIZE_LIMIT),
-                )?)
-            }
-            5 => take(&mut rest, 4).map(|_| None)?,
-            other => return Err(malformed(format!("wire type {other}"))),
-        };
-        fields.push(Field {
-            number: key >> 3,
-            whole: &start[..start.len() - rest.len()],
-            payload,
-        });
-    }
-    Ok(fields)
-}
-
-fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], ExportError> {
-    let (taken, left) = rest
-        .split_at_checked(length)
-        .ok_or_else(|| malformed("cut short"))?;
-    *rest = left;
-    Ok(taken)
-}
-
-fn varint(rest: &mut &[u8]) -> Result<u64, ExportError> {
-    prost::encoding::decode_varint(rest).map_err(malformed)
-}
-
-fn write_field(message: &mut Vec<u8>, number: u64, payload: &[u8]) {
-    const LENGTH_DELIMITED: u64 = 2;
-    prost::encoding::encode_varint(number << 3 | LENGTH_DELIMITED, message);
-    prost::encoding::encode_varint(payload.len() as u64, message);
-    message.extend_from_slice(payload);
-}
-
-fn malformed(error: impl ToString) -> ExportError {
-    OnnxError::Malformed(error.to_string()).into()
 }
 
 #[cfg(test)]

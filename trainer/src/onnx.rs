@@ -43,7 +43,7 @@ pub enum OnnxError {
     },
     /// A tensor's data lies in another file.
     #[error(
-        "tensor `{0}` keeps its data in another file; export with external_data=False, so that all weights are in one file"
+        "tensor `{0}` keeps its data in another file; give the file by its path, or export with external_data=False"
     )]
     ExternalData(String),
     /// A tensor's element type is not read.
@@ -188,6 +188,25 @@ impl TensorProto {
         Ok(())
     }
 
+    /// Bytes of the data as `raw_data` holds it.
+    pub(crate) fn byte_length(&self) -> Result<usize, OnnxError> {
+        let size = match self.data_type {
+            FLOAT | INT32 => 4,
+            INT64 | DOUBLE => 8,
+            BOOL => 1,
+            data_type => {
+                return Err(OnnxError::DataType {
+                    name: self.name.clone(),
+                    data_type,
+                });
+            }
+        };
+        let elements: usize = self.shape()?.iter().product();
+        elements
+            .checked_mul(size)
+            .ok_or_else(|| self.size_error(usize::MAX))
+    }
+
     fn size_error(&self, got: usize) -> OnnxError {
         OnnxError::TensorSize {
             name: self.name.clone(),
@@ -249,6 +268,9 @@ pub(crate) struct GraphProto {
     /// Sparse initializers, of which only the presence matters: they are refused.
     #[prost(bytes = "vec", repeated, tag = "15")]
     pub sparse_initializer: Vec<Vec<u8>>,
+    /// What the exporter notes about the graph.
+    #[prost(message, repeated, tag = "16")]
+    pub metadata_props: Vec<StringEntryProto>,
 }
 
 /// One operator.
@@ -329,6 +351,9 @@ pub(crate) struct TensorProto {
     pub raw_data: Vec<u8>,
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
+    /// Where in another file the data lies.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<StringStringEntryProto>,
     /// 0 in this file, 1 in another.
     #[prost(int32, tag = "14")]
     pub data_location: i32,

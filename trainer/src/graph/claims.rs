@@ -4,16 +4,18 @@
 //! copied layers equal weights. The TorchScript exporter hands a merged tensor out through `Identity` nodes that bear the
 //! lost names. `torch.export` lets the nodes share it, and notes on each the module that it belongs to; a tensor used in
 //! two modules of one class is taken for merged, and used again in the same module, or in one of another class, for tied on
-//! purpose. Tied weights are refused.
+//! purpose: then it stays one parameter, under the name of its first use. So does a matrix that an exporter folded into the
+//! transpose of a weight of a layer of another kind.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use super::error::GraphError;
-use super::names::{Module, Role, is_made_up};
+use super::names::{Module, Role};
 use super::node::node_name;
 use super::plan::{Origin, ParameterInfo, Place, Stored};
 use super::progress::Progress;
+use super::shape::display_dims;
 use crate::onnx::NodeProto;
 
 /// Most parameters of a graph: each worker thread keeps a gradient of every parameter for each example of a tile.
@@ -37,10 +39,14 @@ pub(crate) struct Claim {
 /// What was claimed so far.
 #[derive(Default)]
 pub(crate) struct Claims {
-    /// By tensor of the file: the classes of the modules that have it.
-    of_tensor: HashMap<String, Vec<Option<String>>>,
+    /// By tensor of the file: the classes of the modules that have it, and the parameter that it is for each.
+    of_tensor: HashMap<String, Vec<(Option<String>, usize)>>,
     /// By input of a node that takes a merged tensor.
     places: Vec<(usize, usize)>,
+    /// The parameter by each name that a node gave it.
+    of_name: HashMap<String, usize>,
+    /// For each parameter the kind of layer that has it: a class, or an operator where no class is noted.
+    kinds: Vec<String>,
     /// How many tensors got a name that no exporter gave them.
     made_up: usize,
 }
@@ -52,34 +58,68 @@ impl Progress<'_> {
         claim: Claim,
         proto: &NodeProto,
     ) -> Result<Range<usize>, GraphError> {
-        let tied = |parameter: &str| GraphError::TiedParameter {
-            parameter: parameter.to_owned(),
-            operator: proto.op_type.clone(),
-            node: node_name(proto).to_owned(),
-        };
         let stored = &claim.stored;
         let user = &self.graph.node[claim.node];
+        if self.is_buffer(&stored.tensor) {
+            return Err(GraphError::Input {
+                operator: proto.op_type.clone(),
+                node: node_name(proto).to_owned(),
+                index: claim.input,
+                input: stored.tensor.clone(),
+                got: "a buffer, which PyTorch does not train",
+                expected: "a parameter (torch.nn.Parameter); the metadata `tributary.frozen` can keep it as it is",
+            });
+        }
         let module = Module::of(user);
-        let name = parameter_name(&claim, module.as_ref());
+        let name = self.parameter_name(&claim, module.as_ref());
         let class = module.and_then(|module| module.class);
-        if self.plan.parameters.iter().any(|info| info.name == name) {
-            return Err(tied(&stored.tensor));
+        if let Some(&parameter) = self.claims.of_name.get(&name) {
+            return self.claim_again(&claim, parameter, proto);
         }
         let (node, input) = stored.taken_by.unwrap_or((claim.node, claim.input));
         let tensor = self.tensor(stored);
         let mut values = tensor.floats()?;
-        if let Some(classes) = self.claims.of_tensor.get(&stored.tensor) {
+        if let Some(uses) = self.claims.of_tensor.get(&stored.tensor) {
             let uniform = values.iter().all(|value| *value == values[0]);
             // Without a noted class nothing shows that a second use is another layer's.
             let merged = class.is_some()
-                && (uniform || classes.iter().all(|other| *other == class))
+                && (uniform || uses.iter().all(|(other, _)| *other == class))
                 && !self.claims.places.contains(&(node, input));
             if !merged {
-                return Err(tied(&stored.tensor));
+                let own = uses.iter().find(|(other, _)| *other == class);
+                let first = own.or(uses.first()).map_or(0, |(_, parameter)| *parameter);
+                let range = self.claim_again(&claim, first, proto)?;
+                self.claims.of_name.insert(name, first);
+                self.take_own_name(first);
+                return Ok(range);
             }
         }
+        // The two operators of linear layers are of one kind.
+        let operator = match user.op_type.as_str() {
+            "Gemm" => "MatMul",
+            other => other,
+        };
+        let kind = class.clone().unwrap_or_else(|| operator.to_owned());
+        if claim.transposed {
+            let turned: Vec<usize> = claim.dims.iter().rev().copied().collect();
+            let sources = super::index::transpose(&turned, &[1, 0]);
+            values = sources.into_iter().map(|source| values[source]).collect();
+            if let Some(parameter) = self.transposed_twin(&claim, &kind, &values) {
+                let copies = &mut self.plan.origins[parameter].copies;
+                if !copies.contains(&stored.initializer) {
+                    copies.push(stored.initializer);
+                }
+                let range = self.plan.parameters[parameter].range.clone();
+                self.note_claim(&range);
+                self.claims.of_name.insert(name, parameter);
+                self.take_own_name(parameter);
+                return Ok(range);
+            }
+        } else if name == stored.tensor && self.is_made_up(&name) {
+            self.refuse_twin(&claim, &values, proto)?;
+        }
         let first = !self.claims.of_tensor.contains_key(&stored.tensor);
-        let place = if stored.tensor == name || first && is_made_up(&stored.tensor) {
+        let place = if stored.tensor == name || first && self.is_made_up(&stored.tensor) {
             if tensor.name == stored.tensor {
                 Place::Initializer
             } else {
@@ -88,8 +128,7 @@ impl Progress<'_> {
         } else {
             Place::New {
                 tensor: self.new_tensor(&claim, &name),
-                node,
-                input,
+                inputs: vec![(node, input)],
             }
         };
         self.claims.places.push((node, input));
@@ -97,12 +136,10 @@ impl Progress<'_> {
             .of_tensor
             .entry(stored.tensor.clone())
             .or_default()
-            .push(class);
-        if claim.transposed {
-            let turned: Vec<usize> = claim.dims.iter().rev().copied().collect();
-            let sources = super::index::transpose(&turned, &[1, 0]);
-            values = sources.into_iter().map(|source| values[source]).collect();
-        }
+            .push((class, self.plan.parameters.len()));
+        self.claims
+            .of_name
+            .insert(name.clone(), self.plan.parameters.len());
         let plan = &mut self.plan;
         let range = plan.weights.len()..plan.weights.len() + values.len();
         if range.end > PARAMETER_LIMIT {
@@ -121,14 +158,111 @@ impl Progress<'_> {
             initializer: claim.stored.initializer,
             place,
             transposed: claim.transposed,
+            copies: Vec::new(),
         });
+        self.claims.kinds.push(kind);
+        self.note_claim(&range);
         Ok(range)
+    }
+
+    /// The parameter whose transpose a folded matrix is, to the last bit, where a layer of another kind has it: an embedding
+    /// that is the output layer's matrix too. Layers of one kind with equal values are copies, which PyTorch trains apart.
+    fn transposed_twin(&self, claim: &Claim, kind: &str, values: &[f32]) -> Option<usize> {
+        let plan = &self.plan;
+        let uniform = values.iter().all(|value| *value == values[0]);
+        let is_twin = |&parameter: &usize| {
+            let (info, origin) = (&plan.parameters[parameter], &plan.origins[parameter]);
+            self.claims.kinds[parameter] != kind
+                && !origin.transposed
+                && info.dims == claim.dims
+                && plan.weights[info.range.clone()] == *values
+        };
+        (0..plan.parameters.len())
+            .find(is_twin)
+            .filter(|_| !uniform)
+    }
+
+    /// Refuses a folded matrix of a lost name that is another parameter, or its transpose, to the last bit.
+    fn refuse_twin(
+        &self,
+        claim: &Claim,
+        values: &[f32],
+        proto: &NodeProto,
+    ) -> Result<(), GraphError> {
+        let uniform = values.iter().all(|value| *value == values[0]);
+        let turned: Vec<usize> = claim.dims.iter().rev().copied().collect();
+        let twin = self.plan.parameters.iter().find(|info| {
+            let own = &self.plan.weights[info.range.clone()];
+            let as_it_is = info.dims == claim.dims && own == values;
+            let sources = || super::index::transpose(&claim.dims, &[1, 0]);
+            as_it_is
+                || info.dims.len() == 2
+                    && info.dims == turned
+                    && (sources().into_iter().zip(own)).all(|(source, own)| values[source] == *own)
+        });
+        match twin {
+            Some(info) if !uniform => Err(tied(info, claim, proto)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a parameter that turned out to be tied bear the name of its tensor, unless that is another's: then the file's
+    /// tensor stays where it is.
+    fn take_own_name(&mut self, parameter: usize) {
+        let initializer = self.plan.origins[parameter].initializer;
+        let name = &self.graph.initializer[initializer].name;
+        let origins = self.plan.origins.iter().enumerate();
+        let is_free = (origins.filter(|(index, _)| *index != parameter))
+            .all(|(_, own)| own.initializer != initializer || own.place != Place::Initializer);
+        let is_name = !self.is_made_up(name)
+            && (self.claims.of_name.get(name)).is_none_or(|&own| own == parameter);
+        if is_free && is_name && matches!(self.plan.origins[parameter].place, Place::New { .. }) {
+            self.plan.origins[parameter].place = Place::Initializer;
+            self.plan.parameters[parameter].name.clone_from(name);
+            self.claims.of_name.insert(name.clone(), parameter);
+        }
+    }
+
+    /// Claims a parameter once more, for another step.
+    fn claim_again(
+        &mut self,
+        claim: &Claim,
+        parameter: usize,
+        proto: &NodeProto,
+    ) -> Result<Range<usize>, GraphError> {
+        let stored = &claim.stored;
+        let (info, origin) = (
+            &self.plan.parameters[parameter],
+            &mut self.plan.origins[parameter],
+        );
+        let same = origin.initializer == stored.initializer
+            && origin.transposed == claim.transposed
+            && info.dims == claim.dims;
+        if !same {
+            return Err(tied(info, claim, proto));
+        }
+        let place = stored.taken_by.unwrap_or((claim.node, claim.input));
+        if let Place::New { inputs, .. } = &mut origin.place
+            && !inputs.contains(&place)
+        {
+            inputs.push(place);
+        }
+        let range = info.range.clone();
+        self.note_claim(&range);
+        Ok(range)
+    }
+
+    /// Remembers what the next step reads.
+    fn note_claim(&mut self, range: &Range<usize>) {
+        if !range.is_empty() {
+            self.pending_claims.push(range.clone());
+        }
     }
 
     /// A name for a tensor that the file does not have yet. What had a made-up name gets one again, so that the exported
     /// file reads as this one did.
     fn new_tensor(&mut self, claim: &Claim, name: &str) -> String {
-        if !is_made_up(&claim.stored.tensor) && !self.has_tensor(name) {
+        if !self.is_made_up(&claim.stored.tensor) && !self.has_tensor(name) {
             return name.to_owned();
         }
         loop {
@@ -139,21 +273,34 @@ impl Progress<'_> {
             }
         }
     }
+
+    /// What PyTorch calls the parameter.
+    fn parameter_name(&self, claim: &Claim, module: Option<&Module>) -> String {
+        let tensor = &claim.stored.tensor;
+        if let Some(name) = &claim.name {
+            return name.clone();
+        }
+        let made_up = self.is_made_up(tensor);
+        match module {
+            Some(module) if made_up && !module.path.is_empty() => {
+                module.parameter(claim.role, tensor)
+            }
+            Some(module) if !made_up && module.class.is_some() && !module.holds(tensor) => {
+                module.parameter(claim.role, tensor)
+            }
+            _ => tensor.clone(),
+        }
+    }
 }
 
-/// What PyTorch calls the parameter.
-fn parameter_name(claim: &Claim, module: Option<&Module>) -> String {
-    let tensor = &claim.stored.tensor;
-    if let Some(name) = &claim.name {
-        return name.clone();
-    }
-    match module {
-        Some(module) if is_made_up(tensor) && !module.path.is_empty() => {
-            module.parameter(claim.role, tensor)
-        }
-        Some(module) if !is_made_up(tensor) && module.class.is_some() && !module.holds(tensor) => {
-            module.parameter(claim.role, tensor)
-        }
-        _ => tensor.clone(),
+/// A refusal of a parameter's use in another form.
+fn tied(info: &ParameterInfo, claim: &Claim, proto: &NodeProto) -> GraphError {
+    GraphError::TiedParameter {
+        parameter: info.name.clone(),
+        operator: proto.op_type.clone(),
+        node: node_name(proto).to_owned(),
+        tensor: claim.stored.tensor.clone(),
+        expected: display_dims(&info.dims),
+        got: display_dims(&claim.dims),
     }
 }

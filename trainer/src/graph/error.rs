@@ -88,9 +88,9 @@ pub enum GraphError {
         /// Name of the input.
         input: String,
     },
-    /// A weight that two operators use.
+    /// A weight that two operators use, each in another form.
     #[error(
-        "parameter `{parameter}` is used again by operator {operator} (node `{node}`); tied weights are not supported, give each layer its own"
+        "parameter `{parameter}` of {expected} is used again by operator {operator} (node `{node}`) as `{tensor}` of {got}; layers that share a weight must share one tensor of the file, in one shape and order"
     )]
     TiedParameter {
         /// The parameter's name.
@@ -99,5 +99,11 @@ pub enum GraphError {
         operator: String,
         /// The node's name.
         node: String,
+        /// The tensor of the file that it takes for the parameter.
+        tensor: String,
+        /// The parameter's sizes.
+        expected: String,
+        /// The sizes it is used with.
+        got: String,
     },
 }

@@ -9,6 +9,7 @@ use super::operators;
 use super::plan::{Imported, Plan, Stored, Term, Value};
 use super::progress::Progress;
 use super::shape::Shape;
+use super::tied;
 use super::view::View;
 use crate::onnx::{FLOAT, GraphProto, INT32, INT64, ModelProto, NodeProto};
 
@@ -21,11 +22,12 @@ const OPSETS: std::ops::RangeInclusive<i64> = 13..=21;
 
 /// Reads a model's graph.
 pub(crate) fn import(model: &ModelProto) -> Result<Plan, GraphError> {
-    let survey = survey(model)?;
-    match survey.refusals.into_iter().next() {
-        Some(refusal) => Err(refusal),
-        None => Ok(survey.plan),
+    let mut survey = survey(model)?;
+    if let Some(refusal) = survey.refusals.into_iter().next() {
+        return Err(refusal);
     }
+    tied::part(&mut survey.plan)?;
+    Ok(survey.plan)
 }
 
 /// A graph as far as it can be read.
@@ -349,7 +351,7 @@ fn constants(
                     Some(constant)
                 }
                 // A scale or a mask that an exporter folded, among constants.
-                Term::Stored(stored) if super::names::is_made_up(&stored.tensor) => {
+                Term::Stored(stored) if node.progress.is_made_up(&stored.tensor) => {
                     Some(node.progress.read(&stored)?)
                 }
                 _ => return Ok(None),

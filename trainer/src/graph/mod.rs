@@ -20,6 +20,7 @@ mod progress;
 mod refusals;
 mod report;
 mod shape;
+mod tied;
 mod view;
 
 use std::fmt;
@@ -37,6 +38,12 @@ pub(crate) use self::plan::{Place, Plan, Step};
 pub use self::report::{LayerReport, ModelReport};
 pub use self::shape::Shape;
 use crate::onnx::ModelProto;
+
+/// ONNX's names of the operators that are read.
+#[cfg(test)]
+pub(crate) fn registered_operators() -> impl Iterator<Item = &'static str> {
+    operators::REGISTRY.iter().map(|(operator, _)| *operator)
+}
 
 /// A network for training. A clone is a handle of the same one.
 ///

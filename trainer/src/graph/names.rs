@@ -5,7 +5,9 @@
 //! `/layers.0/self_attn/MatMul`. A weight that was folded into a constant, such as `val_21` or `onnx::Mul_285`, or that was
 //! merged with another of equal values, is the weight of that module.
 
-use crate::onnx::NodeProto;
+use std::collections::HashSet;
+
+use crate::onnx::{GraphProto, NodeProto};
 
 /// The module that a node belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +102,53 @@ impl Module {
     }
 }
 
+/// What `torch.export` notes of the tensors that a model has.
+#[derive(Debug, Default)]
+pub(crate) struct Signature {
+    parameters: HashSet<String>,
+    buffers: HashSet<String>,
+}
+
+impl Signature {
+    /// The signature of a graph, where its exporter noted one: lines such as `p_fc_bias: PARAMETER target='fc.bias'`.
+    pub(crate) fn of(graph: &GraphProto) -> Option<Self> {
+        const KEY: &str = "pkg.torch.export.ExportedProgram.graph_signature";
+        let note = graph.metadata_props.iter().find(|entry| entry.key == KEY)?;
+        let mut signature = Self::default();
+        for line in note.value.lines() {
+            let Some((_, entry)) = line.split_once(": ") else {
+                continue;
+            };
+            let names = match entry.split_once(' ') {
+                Some(("PARAMETER", _)) => &mut signature.parameters,
+                Some(("BUFFER", _)) => &mut signature.buffers,
+                _ => continue,
+            };
+            names.extend(quoted(entry).into_iter().next());
+        }
+        Some(signature)
+    }
+
+    /// Whether it has this parameter.
+    pub(crate) fn has_parameter(&self, name: &str) -> bool {
+        self.parameters.contains(name)
+    }
+
+    /// Whether the module at this path has parameters, not counting those of modules inside it.
+    pub(crate) fn has_parameters_of(&self, module: &str) -> bool {
+        let own = |name: &String| match name.rsplit_once('.') {
+            Some((path, _)) => path == module,
+            None => module.is_empty(),
+        };
+        self.parameters.iter().any(own)
+    }
+
+    /// Whether it has this buffer: a tensor that PyTorch keeps with the model and does not train.
+    pub(crate) fn has_buffer(&self, name: &str) -> bool {
+        self.buffers.contains(name)
+    }
+}
+
 /// Whether an exporter made the name up, so that the tensor is no parameter by name.
 pub(crate) fn is_made_up(name: &str) -> bool {
     let numbered = |prefix: &str| {
@@ -112,6 +161,28 @@ pub(crate) fn is_made_up(name: &str) -> bool {
         || name.starts_with("lifted_tensor")
         || numbered("val_")
         || numbered("")
+        || is_view(name)
+}
+
+/// Whether it is what `torch.export` calls the result of an operator that only looks at a tensor otherwise: what such an
+/// operator makes of a parameter is folded, and bears the operator's name, as in `slice_1`.
+fn is_view(name: &str) -> bool {
+    const VIEWS: [&str; 12] = [
+        "alias",
+        "clone",
+        "detach",
+        "expand",
+        "permute",
+        "reshape",
+        "select",
+        "slice",
+        "squeeze",
+        "transpose",
+        "unsqueeze",
+        "view",
+    ];
+    let (base, number) = name.rsplit_once('_').unwrap_or((name, "0"));
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) && VIEWS.contains(&base)
 }
 
 /// `nn.MultiheadAttention` has two pairs of parameters; a name that was merged says which.
@@ -209,6 +280,25 @@ mod tests {
     }
 
     #[test]
+    fn the_signature_of_torch_export_tells_parameters_from_buffers() {
+        assert!(Signature::of(&GraphProto::default()).is_none());
+        let value = "\n# inputs\np_fc_weight: PARAMETER target='fc.weight'\n\
+            b_mask: BUFFER target='mask' persistent=True\nx: USER_INPUT\n\n# outputs\nlinear: USER_OUTPUT\n";
+        let signature = Signature::of(&GraphProto {
+            metadata_props: vec![StringEntryProto {
+                key: "pkg.torch.export.ExportedProgram.graph_signature".to_owned(),
+                value: value.to_owned(),
+            }],
+            ..GraphProto::default()
+        })
+        .unwrap();
+        assert!(signature.has_parameter("fc.weight") && signature.has_buffer("mask"));
+        assert!(!signature.has_parameter("mask") && !signature.has_parameter("x"));
+        assert!(signature.has_parameters_of("fc"));
+        assert!(!signature.has_parameters_of("") && !signature.has_parameters_of("f"));
+    }
+
+    #[test]
     fn made_up_names_are_told_from_parameters() {
         for name in [
             "val_21",
@@ -216,10 +306,21 @@ mod tests {
             "/Constant_output_0",
             "123",
             "c_lifted_tensor_0",
+            "slice_1",
+            "clone",
         ] {
             assert!(is_made_up(name), "{name}");
         }
-        for name in ["fc.weight", "val_net.weight", "pos", "val_", "l.0.weight"] {
+        for name in [
+            "fc.weight",
+            "val_net.weight",
+            "pos",
+            "val_",
+            "l.0.weight",
+            "slices_1",
+            "view_a",
+            "weight_1",
+        ] {
             assert!(!is_made_up(name), "{name}");
         }
     }

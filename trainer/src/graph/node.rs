@@ -4,7 +4,7 @@ use super::claims::Claim;
 use super::constant::Constant;
 use super::error::GraphError;
 use super::extent::Extent;
-use super::names::{self, Role};
+use super::names::Role;
 use super::operator::Operator;
 use super::plan::{Stored, Term, Value};
 use super::progress::Progress;
@@ -140,7 +140,7 @@ impl<'m> Node<'_, 'm> {
     /// An input of any kind. A stored tensor is trained unless an exporter made its name up: then it is a constant.
     pub(crate) fn operand(&mut self, index: usize) -> Result<Operand, GraphError> {
         match self.term(index)? {
-            Term::Stored(stored) if names::is_made_up(&stored.tensor) => {
+            Term::Stored(stored) if self.progress.is_made_up(&stored.tensor) => {
                 Ok(Operand::Constant(self.progress.freeze(&stored)?))
             }
             Term::Stored(stored) => Ok(Operand::Parameter(stored)),
@@ -153,7 +153,7 @@ impl<'m> Node<'_, 'm> {
     pub(crate) fn constant(&self, index: usize) -> Result<Constant, GraphError> {
         match self.term(index)? {
             Term::Constant(constant) => Ok(constant),
-            Term::Stored(stored) if names::is_made_up(&stored.tensor) => {
+            Term::Stored(stored) if self.progress.is_made_up(&stored.tensor) => {
                 self.progress.read(&stored)
             }
             Term::Stored(_) => Err(self.input_error(index, "a weight", "a constant")),

@@ -2,10 +2,11 @@
 
 use super::claims::Claim;
 use super::error::GraphError;
-use super::names::{Module, Role, is_made_up};
+use super::names::{Module, Role};
 use super::node::Node;
 use super::operators::{linear, normalisation};
 use super::plan::{Pending, Stored, Value};
+use super::progress::Progress;
 use super::view::View;
 use crate::onnx::NodeProto;
 
@@ -33,23 +34,27 @@ pub(crate) fn normalised(
     else {
         return force(node, pending);
     };
-    let mut affine = |part: Option<(Stored, usize, usize)>, role: Role| {
-        part.map(|(stored, at, which)| {
-            let channels = stored.dims.iter().product();
-            node.claim_as(Claim {
-                stored,
-                node: at,
-                input: which,
-                role,
-                name: None,
-                dims: vec![channels],
-                transposed: false,
-            })
+    let mut affine = |part: Option<(Stored, usize, usize)>, role: Role, neutral: f32| {
+        let Some((stored, at, which)) = part else {
+            return Ok(None);
+        };
+        if node.progress.is_neutral(&stored, at, neutral)? {
+            return Ok(None);
+        }
+        let channels = stored.dims.iter().product();
+        node.claim_as(Claim {
+            stored,
+            node: at,
+            input: which,
+            role,
+            name: None,
+            dims: vec![channels],
+            transposed: false,
         })
-        .transpose()
+        .map(Some)
     };
-    let scale = affine(scale, Role::Weight)?;
-    let shift = affine(shift, Role::Bias)?;
+    let scale = affine(scale, Role::Weight, 1.0)?;
+    let shift = affine(shift, Role::Bias, 0.0)?;
     let operator = normalisation::group(input.shape.elements(), groups, epsilon, scale, shift);
     node.push(operator, vec![input], view)
 }
@@ -73,8 +78,8 @@ pub(crate) fn product(
     let proto = &node.progress.graph.node[at];
     let bias_name = bias
         .as_ref()
-        .and_then(|(stored, at, _)| bias_name(stored, &node.progress.graph.node[*at]));
-    let (turned, name) = matrix(&weight, proto, bias_name.as_deref());
+        .and_then(|(stored, at, _)| bias_name(node.progress, stored, *at));
+    let (turned, name) = matrix(node.progress, &weight, proto, bias_name.as_deref());
     // PyTorch's linear layers keep their weight as outputs x inputs.
     let outputs_first = weight.transposed || turned;
     let [inputs, outputs] = [weight.dims[0], weight.dims[1]];
@@ -111,8 +116,13 @@ pub(crate) fn product(
 
 /// Whether a matrix that a node takes as inputs x outputs is the transpose of PyTorch's weight, folded by the exporter, and
 /// that weight's name.
-fn matrix(weight: &Stored, proto: &NodeProto, bias: Option<&str>) -> (bool, Option<String>) {
-    if !is_made_up(&weight.tensor) || weight.transposed {
+fn matrix(
+    progress: &Progress<'_>,
+    weight: &Stored,
+    proto: &NodeProto,
+    bias: Option<&str>,
+) -> (bool, Option<String>) {
+    if !progress.is_made_up(&weight.tensor) || weight.transposed {
         return (false, None);
     }
     let Some(module) = Module::of(proto).filter(|module| !module.path.is_empty()) else {
@@ -126,9 +136,11 @@ fn matrix(weight: &Stored, proto: &NodeProto, bias: Option<&str>) -> (bool, Opti
 }
 
 /// The name that a bias will be claimed under.
-fn bias_name(stored: &Stored, proto: &NodeProto) -> Option<String> {
-    let module = Module::of(proto)?;
-    if is_made_up(&stored.tensor) || module.class.is_some() && !module.holds(&stored.tensor) {
+fn bias_name(progress: &Progress<'_>, stored: &Stored, at: usize) -> Option<String> {
+    let module = Module::of(&progress.graph.node[at])?;
+    if progress.is_made_up(&stored.tensor)
+        || module.class.is_some() && !module.holds(&stored.tensor)
+    {
         return Some(module.parameter(Role::Bias, &stored.tensor));
     }
     Some(stored.tensor.clone())

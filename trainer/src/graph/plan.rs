@@ -43,6 +43,9 @@ pub(crate) struct Step {
     pub(crate) trained_before: Vec<bool>,
     /// Its own parameters among all; empty where it has none.
     pub(crate) parameters: Range<usize>,
+    /// The parameters that it reads, in the order in which it claimed them; until weights that several steps use have been
+    /// parted from these (`tied`), they may be another step's.
+    pub(crate) claims: Vec<Range<usize>>,
     /// The node that it comes from, for reports.
     pub(crate) origin: StepOrigin,
 }
@@ -77,6 +80,8 @@ pub(crate) struct Origin {
     pub(crate) place: Place,
     /// Whether the file holds a matrix whose transpose is PyTorch's parameter.
     pub(crate) transposed: bool,
+    /// Initializers that hold its transpose once more: an exporter folded it for another use.
+    pub(crate) copies: Vec<usize>,
 }
 
 /// Where a trained parameter is to be written.
@@ -86,11 +91,11 @@ pub(crate) enum Place {
     Initializer,
     /// Into an initializer in the place of the `Identity` node with this output.
     Identity(String),
-    /// Into an initializer of its own of this name, which takes the place of the merged one as input of a node.
+    /// Into an initializer of its own of this name, which takes the place of the merged one as inputs of nodes.
     New {
         tensor: String,
-        node: usize,
-        input: usize,
+        /// Nodes, and which input of each.
+        inputs: Vec<(usize, usize)>,
     },
 }
 

@@ -1,10 +1,12 @@
 //! What is known of a graph from its nodes so far.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::claims::Claims;
 use super::constant::Constant;
 use super::error::GraphError;
+use super::names::{self, Module, Signature};
 use super::node::node_name;
 use super::operator::Operator;
 use super::plan::{Plan, Step, StepOrigin, Stored, Term, Value};
@@ -21,6 +23,7 @@ pub(crate) struct Progress<'m> {
     pub(crate) terms: HashMap<String, Term>,
     pub(crate) plan: Plan,
     pub(crate) claims: Claims,
+    signature: Option<Signature>,
     /// For each buffer, whether a parameter has a say in it.
     pub(crate) trained: Vec<bool>,
     initializers: HashMap<&'m str, usize>,
@@ -28,6 +31,8 @@ pub(crate) struct Progress<'m> {
     outputs: HashSet<&'m str>,
     /// Parameters before this belong to earlier steps.
     claimed: usize,
+    /// Parameters that were claimed since the last step.
+    pub(crate) pending_claims: Vec<Range<usize>>,
 }
 
 impl<'m> Progress<'m> {
@@ -66,6 +71,7 @@ impl<'m> Progress<'m> {
                 batch_norms: Vec::new(),
             },
             claims: Claims::default(),
+            signature: Signature::of(graph),
             trained: vec![false],
             initializers: initializers.collect(),
             consumers,
@@ -75,6 +81,7 @@ impl<'m> Progress<'m> {
                 .map(|output| output.name.as_str())
                 .collect(),
             claimed: 0,
+            pending_claims: Vec::new(),
         }
     }
 
@@ -103,6 +110,41 @@ impl<'m> Progress<'m> {
     /// Whether an initializer or a node has given this name.
     pub(crate) fn is_given(&self, name: &str) -> bool {
         self.terms.contains_key(name) || self.initializers.contains_key(name)
+    }
+
+    /// Whether a tensor of the file is no parameter by its name: a constant, or a parameter whose name an exporter lost.
+    pub(crate) fn is_made_up(&self, name: &str) -> bool {
+        match &self.signature {
+            Some(signature) => !signature.has_parameter(name),
+            None => names::is_made_up(name),
+        }
+    }
+
+    /// Whether a tensor of the file is one that PyTorch keeps with the model and does not train.
+    pub(crate) fn is_buffer(&self, name: &str) -> bool {
+        let signature = self.signature.as_ref();
+        signature.is_some_and(|signature| signature.has_buffer(name))
+    }
+
+    /// Whether a tensor that a node takes is a constant that changes nothing, all `neutral`, of a module without parameters:
+    /// what `torch.export` writes for a normalisation without an affine part.
+    pub(crate) fn is_neutral(
+        &self,
+        stored: &Stored,
+        node: usize,
+        neutral: f32,
+    ) -> Result<bool, GraphError> {
+        let Some(signature) = &self.signature else {
+            return Ok(false);
+        };
+        let module = Module::of(&self.graph.node[node]).map(|module| module.path);
+        if !self.is_made_up(&stored.tensor)
+            || signature.has_parameters_of(&module.unwrap_or_default())
+        {
+            return Ok(false);
+        }
+        let values = self.tensor(stored).floats()?;
+        Ok(values.iter().all(|&value| value == neutral))
     }
 
     /// A tensor of the file as a constant.
@@ -158,12 +200,13 @@ impl<'m> Progress<'m> {
         let plan = &mut self.plan;
         let parameters = self.claimed..plan.weights.len();
         self.claimed = plan.weights.len();
+        let claims = std::mem::take(&mut self.pending_claims);
         let trained_before: Vec<bool> = inputs
             .iter()
             .map(|input| self.trained[input.buffer])
             .collect();
         self.trained
-            .push(!parameters.is_empty() || trained_before.contains(&true));
+            .push(!claims.is_empty() || trained_before.contains(&true));
         let buffer = plan.buffers.len();
         plan.buffers.push(shape.elements());
         plan.steps.push(Step {
@@ -171,6 +214,7 @@ impl<'m> Progress<'m> {
             inputs: inputs.into_iter().map(|input| input.buffer).collect(),
             trained_before,
             parameters,
+            claims,
             origin: StepOrigin {
                 node: node_name(node).to_owned(),
                 operator: node.op_type.clone(),

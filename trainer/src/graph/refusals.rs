@@ -6,8 +6,8 @@ use super::{Graph, GraphError};
 use crate::models::builder::{Builder, INPUT, int, ints};
 use crate::models::mnist_cnn;
 use crate::onnx::{
-    AttributeProto, DimensionProto, GraphProto, INT64, ModelProto, NodeProto, TensorProto,
-    ValueInfoProto,
+    AttributeProto, DimensionProto, GraphProto, INT64, ModelProto, NodeProto, OperatorSetIdProto,
+    StringEntryProto, TensorProto, ValueInfoProto,
 };
 use crate::shared_files::shared;
 
@@ -79,6 +79,88 @@ fn an_operator_that_is_not_supported_is_named_with_its_node() {
             (node.op_type, node.name) = ("Mish".into(), String::new());
         },
         &["Mish", "`/Tanh_output_0`"],
+    );
+}
+
+#[test]
+fn loops_branches_and_functions_are_refused_by_name() {
+    for operator in ["Loop", "Scan", "If", "SequenceMap"] {
+        check(
+            |graph| node(graph, "/Tanh").op_type = operator.into(),
+            &[
+                &format!("operator {operator} (node `/Tanh`)"),
+                "supported are",
+            ],
+        );
+    }
+    check(
+        |graph| node(graph, "/Tanh").domain = "pkg.onnxscript.torch_lib".into(),
+        &["pkg.onnxscript.torch_lib.Tanh", "`/Tanh`"],
+    );
+}
+
+#[test]
+fn operator_sets_that_are_not_read_are_refused() {
+    let load = |sets: &[(&str, i64)]| {
+        let mut model = ModelProto::read(&mnist_cnn(1)).unwrap();
+        model.opset_import = (sets.iter())
+            .map(|&(domain, version)| OperatorSetIdProto {
+                domain: domain.to_owned(),
+                version,
+            })
+            .collect();
+        Graph::from_onnx(&model.encode_to_vec())
+    };
+    for version in 13..=21 {
+        assert!(load(&[("ai.onnx.ml", 3), ("", version)]).is_ok());
+        assert!(load(&[("ai.onnx", version)]).is_ok());
+    }
+    for (sets, part) in [
+        (vec![("", 12)], "operator set 12"),
+        (vec![("", 22)], "operator set 22"),
+        (vec![("com.microsoft", 17)], "no version"),
+        (vec![], "no version"),
+    ] {
+        let message = load(&sets).unwrap_err().to_string();
+        assert!(
+            message.contains(part) && message.contains("13 to 21"),
+            "{message}"
+        );
+    }
+}
+
+/// Sizes are looked at before anything is decoded or allocated: the zeros of this file are never touched.
+#[test]
+fn a_file_over_the_size_is_refused() {
+    let file = vec![0; crate::onnx::MODEL_SIZE_LIMIT + 1];
+    let message = Graph::from_onnx(&file).unwrap_err().to_string();
+    assert!(message.contains("at most"), "{message}");
+}
+
+#[test]
+fn buffers_are_not_trained() {
+    let with = |buffer: &str| {
+        let signature = StringEntryProto {
+            key: "pkg.torch.export.ExportedProgram.graph_signature".into(),
+            value: ["conv1", "conv2", "fc1", "fc2"]
+                .iter()
+                .flat_map(|layer| [format!("{layer}.weight"), format!("{layer}.bias")])
+                .map(|name| {
+                    let kind = if name == buffer {
+                        "BUFFER"
+                    } else {
+                        "PARAMETER"
+                    };
+                    format!("p: {kind} target='{name}'\n")
+                })
+                .collect(),
+        };
+        move |graph: &mut GraphProto| graph.metadata_props.push(signature)
+    };
+    assert!(load(with("none")).is_ok());
+    check(
+        with("fc1.weight"),
+        &["`/fc1/Gemm`", "fc1.weight", "buffer", "torch.nn.Parameter"],
     );
 }
 
@@ -241,15 +323,22 @@ fn shapes_that_disagree_are_named_with_their_node() {
     );
 }
 
+/// Two tensors that an exporter named, and whose nodes say of both that they are one parameter.
 #[test]
-fn a_weight_used_twice_is_refused() {
+fn a_parameter_that_two_tensors_claim_to_be_is_refused() {
     check(
         |graph| {
-            let relu = node(graph, "/Tanh_2");
-            relu.op_type = "Add".into();
-            relu.input.push("fc1.bias".into());
+            for (tensor, name) in [(4, "onnx::Gemm_1"), (6, "onnx::Gemm_2")] {
+                let tensor = &mut graph.initializer[tensor];
+                assert!(tensor.name.ends_with(".weight"), "{}", tensor.name);
+                tensor.name = name.to_owned();
+            }
+            node(graph, "/fc1/Gemm").input[1] = "onnx::Gemm_1".into();
+            let second = node(graph, "/fc2/Gemm");
+            second.input[1] = "onnx::Gemm_2".into();
+            second.name = "/fc1/Gemm_1".into();
         },
-        &["fc1.bias", "Add", "`/Tanh_2`"],
+        &["`fc1.weight` of", "Gemm", "`/fc1/Gemm_1`", "onnx::Gemm_2"],
     );
 }
 
@@ -268,7 +357,7 @@ fn weights_that_are_broken_are_named() {
     );
     check(
         tensor(|tensor| tensor.data_location = 1),
-        &["conv1.weight", "another file"],
+        &["conv1.weight", "another file", "external_data=False"],
     );
     check(
         tensor(|tensor| tensor.dims = vec![16, 1, 8, -8]),

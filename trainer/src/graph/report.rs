@@ -6,6 +6,7 @@ use super::error::GraphError;
 use super::import;
 use super::plan::ParameterInfo;
 use super::shape::Shape;
+use super::tied;
 use super::{ModelDigest, Plan};
 use crate::onnx::ModelProto;
 
@@ -59,7 +60,10 @@ impl ModelReport {
     pub fn read(bytes: &[u8]) -> Result<Self, GraphError> {
         let survey = import::survey(&ModelProto::read(bytes)?)?;
         let mut refusals = survey.refusals;
-        let plan = survey.plan;
+        let mut plan = survey.plan;
+        if refusals.is_empty() {
+            refusals.extend(tied::part(&mut plan).err());
+        }
         let output = refusals.is_empty().then(|| plan.output.shape.clone());
         refusals.extend(
             plan.batch_norms

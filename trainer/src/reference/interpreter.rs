@@ -99,8 +99,17 @@ fn pool_windows(node: &NodeProto, input: &Tensor) -> (Vec<usize>, Vec<Vec<usize>
     let [kh, kw] = ints_of::<2>(node, "kernel_shape", 1);
     let [top, left, bottom, right] = ints_of::<4>(node, "pads", 0);
     let [sy, sx] = ints_of::<2>(node, "strides", 1);
-    let out_height = ((height as isize + top + bottom - kh) / sy + 1) as usize;
-    let out_width = ((width as isize + left + right - kw) / sx + 1) as usize;
+    let extent = |size: usize, before: isize, after: isize, kernel: isize, stride: isize| {
+        let room = size as isize + before + after - kernel;
+        if int_of(node, "ceil_mode", 0) == 0 {
+            return (room / stride + 1) as usize;
+        }
+        let up = (room + stride - 1) / stride + 1;
+        // A window must begin in the image or in the padding before it.
+        (up - isize::from((up - 1) * stride >= size as isize + before)) as usize
+    };
+    let out_height = extent(height, top, bottom, kh, sy);
+    let out_width = extent(width, left, right, kw, sx);
     let mut windows = Vec::new();
     for c in 0..channels {
         for y in 0..out_height as isize {
@@ -154,15 +163,24 @@ fn forward(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
             output
         }
         "Gemm" => {
-            let [rows, columns]: [usize; 2] = inputs[1].dims.clone().try_into().unwrap();
-            let mut output = Tensor::zeros(&[rows]);
-            for o in 0..rows {
+            let matrix = Matrix::of(node, inputs[1]);
+            let mut output = Tensor::zeros(&[matrix.outputs]);
+            for o in 0..matrix.outputs {
                 output.data[o] = inputs.get(2).map_or(0.0, |bias| bias.data[o]);
-                output.data[o] += (0..columns)
-                    .map(|k| inputs[1].data[o * columns + k] * input.data[k])
+                output.data[o] += (0..matrix.inputs)
+                    .map(|k| inputs[1].data[matrix.at(o, k)] * input.data[k])
                     .sum::<f64>();
             }
             output
+        }
+        // Rows of a weight, one after the other.
+        "Gather" => {
+            let columns = inputs[0].dims[1];
+            let row = |&index: &f64| &inputs[0].data[index as usize * columns..][..columns];
+            Tensor {
+                dims: vec![inputs[1].data.len(), columns],
+                data: inputs[1].data.iter().flat_map(row).copied().collect(),
+            }
         }
         "Relu" => Tensor {
             data: input.data.iter().map(|x| x.max(0.0)).collect(),
@@ -187,12 +205,13 @@ fn forward(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
         }
         "AveragePool" => {
             let (dims, windows) = pool_windows(node, input);
-            let mean = |window: &Vec<usize>| {
-                window.iter().map(|&i| input.data[i]).sum::<f64>() / divisor(node, window)
+            let mean = |(index, window): (usize, &Vec<usize>)| {
+                let sum: f64 = window.iter().map(|&i| input.data[i]).sum();
+                sum / divisor(node, input, &dims, index, window)
             };
             Tensor {
+                data: windows.iter().enumerate().map(mean).collect(),
                 dims,
-                data: windows.iter().map(mean).collect(),
             }
         }
         "Flatten" | "Reshape" => Tensor {
@@ -200,6 +219,12 @@ fn forward(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
             data: input.data.clone(),
         },
         "Identity" => input.clone(),
+        "Sub" => Tensor {
+            data: (input.data.iter().zip(&inputs[1].data))
+                .map(|(a, b)| a - b)
+                .collect(),
+            ..input.clone()
+        },
         "Add" => {
             let (value, other) = if inputs[0].data.len() >= inputs[1].data.len() {
                 (inputs[0], inputs[1])
@@ -218,12 +243,60 @@ fn forward(node: &NodeProto, inputs: &[&Tensor]) -> Tensor {
     }
 }
 
-fn divisor(node: &NodeProto, window: &[usize]) -> f64 {
-    match int_of(node, "count_include_pad", 0) {
-        0 => window.len() as f64,
-        _ => ints_of::<2>(node, "kernel_shape", 1)
-            .iter()
-            .product::<isize>() as f64,
+/// What the mean of window number `index` divides by. Padding counts where it is asked for; what lies behind it, which only
+/// `ceil_mode` reaches, never does.
+fn divisor(
+    node: &NodeProto,
+    input: &Tensor,
+    dims: &[usize],
+    index: usize,
+    window: &[usize],
+) -> f64 {
+    if int_of(node, "count_include_pad", 0) == 0 {
+        return window.len() as f64;
+    }
+    let kernel = ints_of::<2>(node, "kernel_shape", 1);
+    let pads = ints_of::<4>(node, "pads", 0);
+    let strides = ints_of::<2>(node, "strides", 1);
+    let [_, sizes @ ..] = input.image();
+    let place = [index / dims[2] % dims[1], index % dims[2]];
+    let along = |axis: usize| {
+        let start = place[axis] as isize * strides[axis];
+        let end = sizes[axis] as isize + pads[axis] + pads[axis + 2];
+        (start + kernel[axis]).min(end) - start
+    };
+    (along(0) * along(1)) as f64
+}
+
+/// A linear layer's matrix, which lies as outputs x inputs or the other way round.
+struct Matrix {
+    outputs: usize,
+    inputs: usize,
+    outputs_first: bool,
+}
+
+impl Matrix {
+    fn of(node: &NodeProto, weight: &Tensor) -> Self {
+        let [rows, columns]: [usize; 2] = weight.dims.clone().try_into().unwrap();
+        let outputs_first = int_of(node, "transB", 0) == 1;
+        let (outputs, inputs) = if outputs_first {
+            (rows, columns)
+        } else {
+            (columns, rows)
+        };
+        Self {
+            outputs,
+            inputs,
+            outputs_first,
+        }
+    }
+
+    fn at(&self, output: usize, input: usize) -> usize {
+        if self.outputs_first {
+            output * self.inputs + input
+        } else {
+            input * self.outputs + output
+        }
     }
 }
 
@@ -258,11 +331,11 @@ fn backward(
             (result[0], result[1]) = (of_input, of_weight);
         }
         "Gemm" => {
-            let columns = inputs[1].dims[1];
+            let matrix = Matrix::of(node, inputs[1]);
             for (o, &value) in gradient.data.iter().enumerate() {
-                for k in 0..columns {
-                    result[0].data[k] += value * inputs[1].data[o * columns + k];
-                    result[1].data[o * columns + k] += value * inputs[0].data[k];
+                for k in 0..matrix.inputs {
+                    result[0].data[k] += value * inputs[1].data[matrix.at(o, k)];
+                    result[1].data[matrix.at(o, k)] += value * inputs[0].data[k];
                 }
                 if let Some(of_bias) = result.get_mut(2) {
                     of_bias.data[o] += value;
@@ -293,13 +366,28 @@ fn backward(
             }
         }
         "AveragePool" => {
-            for (o, window) in pool_windows(node, inputs[0]).1.iter().enumerate() {
+            let (dims, windows) = pool_windows(node, inputs[0]);
+            for (o, window) in windows.iter().enumerate() {
+                let divisor = divisor(node, inputs[0], &dims, o, window);
                 window
                     .iter()
-                    .for_each(|&i| result[0].data[i] += gradient.data[o] / divisor(node, window));
+                    .for_each(|&i| result[0].data[i] += gradient.data[o] / divisor);
+            }
+        }
+        "Gather" => {
+            let columns = inputs[0].dims[1];
+            for (own, &index) in gradient.data.chunks(columns).zip(&inputs[1].data) {
+                let row = &mut result[0].data[index as usize * columns..][..columns];
+                row.iter_mut()
+                    .zip(own)
+                    .for_each(|(sum, value)| *sum += value);
             }
         }
         "Flatten" | "Reshape" => result[0].data.clone_from(&gradient.data),
+        "Sub" => {
+            result[0].data.clone_from(&gradient.data);
+            result[1].data = gradient.data.iter().map(|value| -value).collect();
+        }
         // Of weights only, in these tests: what comes out is trained apart from what goes in.
         "Identity" => {}
         "Add" => {

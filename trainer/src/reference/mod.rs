@@ -4,8 +4,12 @@
 mod group;
 mod interpreter;
 mod operators;
+mod strategies;
+mod structure;
+mod tied;
 
 use proptest::prelude::*;
+use prost::Message;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -17,7 +21,7 @@ use crate::lanes::{Isa, gather};
 use crate::loss::LossConfig;
 use crate::models::builder::{Builder, INPUT, int, ints};
 use crate::models::mnist_cnn;
-use crate::onnx::AttributeProto;
+use crate::onnx::{AttributeProto, INT64, ModelProto};
 use crate::targets::Target;
 
 fn norm(values: &[f64]) -> f64 {
@@ -43,23 +47,45 @@ fn numbers(rng: &mut ChaCha20Rng, count: usize) -> Vec<f32> {
 
 /// Compares outputs, per-example gradients, their norms and the clipped sum, on every instruction set.
 fn check(model: &[u8], seed: u64) {
+    let elements = Graph::from_onnx(model).unwrap().input_shape().elements();
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let inputs = numbers(&mut rng, EXAMPLES * elements);
+    check_with(model, &mut rng, &inputs);
+}
+
+/// As [`check`], of a network that takes whole numbers below `words`.
+fn check_lookups(model: &[u8], words: u32, seed: u64) {
+    let model = with_lookups(model);
+    let elements = Graph::from_onnx(&model).unwrap().input_shape().elements();
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let inputs: Vec<f32> = (0..EXAMPLES * elements)
+        .map(|_| (rng.next_u32() % words) as f32)
+        .collect();
+    check_with(&model, &mut rng, &inputs);
+}
+
+/// The network with an input of whole numbers.
+fn with_lookups(model: &[u8]) -> Vec<u8> {
+    let mut model = ModelProto::read(model).unwrap();
+    let input = &mut model.graph.as_mut().unwrap().input[0];
+    let tensor = input.r#type.as_mut().unwrap().tensor_type.as_mut();
+    tensor.unwrap().elem_type = INT64;
+    model.encode_to_vec()
+}
+
+/// How many examples are compared.
+const EXAMPLES: usize = 5;
+
+/// As [`check`], with these inputs.
+fn check_with(model: &[u8], rng: &mut ChaCha20Rng, inputs: &[f32]) {
     let graph = Graph::from_onnx(model).unwrap();
     let reference = Reference::new(model);
-    let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let elements = graph.input_shape().elements();
     let classes = graph.output_shape().elements();
-    let count = 5;
-    let inputs = numbers(&mut rng, count * elements);
+    let count = EXAMPLES;
     let labels: Vec<u32> = (0..count)
         .map(|_| rng.next_u32() % classes as u32)
         .collect();
-    let loss = LossConfig::CrossEntropy
-        .build(graph.output_shape())
-        .unwrap();
-    let parameters = graph.parameter_count();
-    let clipping_norm = 0.5f32;
-    let grid = Grid::new(clipping_norm, parameters).unwrap();
-
     let mut expected_gradients = Vec::new();
     let mut expected_outputs = Vec::new();
     for (input, &label) in inputs.chunks_exact(elements).zip(&labels) {
@@ -81,17 +107,55 @@ fn check(model: &[u8], seed: u64) {
         expected_outputs.push(reference.output(&input));
     }
 
-    group::check(
+    check_engines(
         &graph,
-        (&inputs, &labels),
+        (inputs, &labels),
         &expected_gradients,
         &expected_outputs,
     );
+}
+
+/// Compares both engines with what is expected of each example.
+fn check_engines(
+    graph: &Graph,
+    (inputs, labels): (&[f32], &[u32]),
+    expected_gradients: &[Vec<f64>],
+    expected_outputs: &[Vec<f64>],
+) {
+    group::check(
+        graph,
+        (inputs, labels),
+        expected_gradients,
+        expected_outputs,
+    );
+    check_lanes(
+        graph,
+        (inputs, labels),
+        expected_gradients,
+        expected_outputs,
+    );
+}
+
+fn check_lanes(
+    graph: &Graph,
+    (inputs, labels): (&[f32], &[u32]),
+    expected_gradients: &[Vec<f64>],
+    expected_outputs: &[Vec<f64>],
+) {
+    let count = labels.len();
+    let elements = graph.input_shape().elements();
+    let classes = graph.output_shape().elements();
+    let loss = LossConfig::CrossEntropy
+        .build(graph.output_shape())
+        .unwrap();
+    let parameters = graph.parameter_count();
+    let clipping_norm = 0.5f32;
+    let grid = Grid::new(clipping_norm, parameters).unwrap();
     for isa in Isa::all() {
         if !graph.plan().has_lanes() {
             break;
         }
-        let mut engine = LaneEngine::for_training(&graph, isa);
+        let mut engine = LaneEngine::for_training(graph, isa);
         let width = engine.width();
         let (mut sums, mut expected_sum) = (vec![0i64; parameters], vec![0f64; parameters]);
         // Twice, so that nothing left over from a tile can hide.
@@ -104,13 +168,13 @@ fn check(model: &[u8], seed: u64) {
             sums.iter_mut()
                 .for_each(|sum| *sum = if first == 0 { 0 } else { *sum });
             engine.forward(
-                &graph,
+                graph,
                 graph.initial_weights(),
                 &inputs[first * elements..(first + lanes) * elements],
             );
             for lane in 0..lanes {
                 let (mut output, mut gradient) = (vec![0.0; classes], vec![0.0; classes]);
-                engine.output(&graph, lane, &mut output);
+                engine.output(graph, lane, &mut output);
                 let error = difference(
                     output.iter().copied().map(f64::from),
                     &expected_outputs[first + lane],
@@ -118,9 +182,9 @@ fn check(model: &[u8], seed: u64) {
                 assert!(error <= 1e-5, "{width} lanes: outputs differ by {error}");
                 loss.evaluate(&output, Target::Label(labels[first + lane]), &mut gradient)
                     .unwrap();
-                engine.set_output_gradient(&graph, lane, &gradient);
+                engine.set_output_gradient(graph, lane, &gradient);
             }
-            let gradients = engine.backward(&graph, graph.initial_weights());
+            let gradients = engine.backward(graph, graph.initial_weights());
             for lane in 0..lanes {
                 let mut gradient = vec![0.0; parameters];
                 gather(gradients, width, lane, &mut gradient);
@@ -138,7 +202,7 @@ fn check(model: &[u8], seed: u64) {
                 );
             }
         }
-        for expected in &expected_gradients {
+        for expected in expected_gradients {
             let scale = (f64::from(clipping_norm) / norm(expected)).min(1.0);
             expected_sum
                 .iter_mut()
@@ -211,6 +275,21 @@ impl Geometry {
         along(0) * along(1)
     }
 
+    /// Windows of a pool that rounds up: the last begins in the image or in the padding before it.
+    fn ceil_area(&self) -> i64 {
+        let along = |axis: usize| {
+            let (before, after) = (self.pads[axis], self.pads[axis + 2]);
+            let room = self.size[axis] + before + after - self.kernel[axis];
+            let count = (room + self.strides[axis] - 1) / self.strides[axis] + 1;
+            if (count - 1) * self.strides[axis] >= self.size[axis] + before {
+                count - 1
+            } else {
+                count
+            }
+        };
+        along(0) * along(1)
+    }
+
     fn fits(&self) -> bool {
         (0..2).all(|axis| {
             self.size[axis] + self.pads[axis] + self.pads[axis + 2]
@@ -234,8 +313,9 @@ impl Geometry {
         })
     }
 
-    fn pool(&self, operator: &str, counts_padding: bool) -> Vec<u8> {
-        around(self.size[0], self.size[1], 4 * self.area(), 4, |model| {
+    fn pool(&self, operator: &str, counts_padding: bool, ceil: bool) -> Vec<u8> {
+        let area = if ceil { self.ceil_area() } else { self.area() };
+        around(self.size[0], self.size[1], 4 * area, 4, |model| {
             let mut attributes: Vec<AttributeProto> = vec![
                 ints("kernel_shape", &self.kernel),
                 ints("strides", &self.strides),
@@ -243,6 +323,9 @@ impl Geometry {
             ];
             if counts_padding {
                 attributes.push(int("count_include_pad", 1));
+            }
+            if ceil {
+                attributes.push(int("ceil_mode", 1));
             }
             model.then(operator, "pool", &[], attributes);
         })
@@ -277,14 +360,14 @@ proptest! {
     }
 
     #[test]
-    fn pools_of_any_geometry_agree(geometry in geometry(), average in any::<bool>(), counts_padding in any::<bool>()) {
+    fn pools_of_any_geometry_agree(geometry in geometry(), average in any::<bool>(), counts_padding in any::<bool>(), ceil in any::<bool>()) {
         let mut geometry = Geometry { dilations: [1, 1], ..geometry };
         for axis in 0..4 {
             geometry.pads[axis] = geometry.pads[axis].min(geometry.kernel[axis % 2] / 2);
         }
         prop_assume!(geometry.fits());
         let operator = if average { "AveragePool" } else { "MaxPool" };
-        check(&geometry.pool(operator, average && counts_padding), 2);
+        check(&geometry.pool(operator, average && counts_padding, ceil), 2);
     }
 
     #[test]
@@ -485,9 +568,10 @@ fn the_reference_agrees_with_finite_differences() {
     };
     let models = [
         geometry.conv(4, 2),
-        pool.pool("MaxPool", false),
-        pool.pool("AveragePool", false),
-        pool.pool("AveragePool", true),
+        pool.pool("MaxPool", false, false),
+        pool.pool("MaxPool", false, true),
+        pool.pool("AveragePool", false, false),
+        pool.pool("AveragePool", true, true),
     ];
     for model in models {
         let mut reference = Reference::new(&model);

@@ -5,7 +5,7 @@
 
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::numbers;
 use crate::graph::{GradientPass, Graph, Scratch};
@@ -35,20 +35,22 @@ impl Visit for Collect<'_> {
 }
 
 /// A network under test.
-struct Case {
+pub(super) struct Case {
     dims: Vec<i64>,
     output: Vec<i64>,
-    operator: &'static str,
+    pub(super) operator: &'static str,
     attributes: Vec<AttributeProto>,
     /// Names, sizes and values of the operator's parameters.
     parameters: Vec<(&'static str, Vec<i64>)>,
     /// Constants behind them.
     constants: Vec<TensorProto>,
+    /// Nodes in the place of the one operator; the last gives the output.
+    nodes: Option<fn(&mut Builder)>,
     opset: i64,
 }
 
 impl Case {
-    fn new(operator: &'static str, dims: &[i64], output: &[i64]) -> Self {
+    pub(super) fn new(operator: &'static str, dims: &[i64], output: &[i64]) -> Self {
         Self {
             dims: dims.to_vec(),
             output: output.to_vec(),
@@ -56,26 +58,37 @@ impl Case {
             attributes: vec![],
             parameters: vec![],
             constants: vec![],
+            nodes: None,
             opset: 20,
         }
     }
 
-    fn attribute(mut self, attribute: AttributeProto) -> Self {
+    pub(super) fn opset(mut self, opset: i64) -> Self {
+        self.opset = opset;
+        self
+    }
+
+    pub(super) fn nodes(mut self, nodes: fn(&mut Builder)) -> Self {
+        self.nodes = Some(nodes);
+        self
+    }
+
+    pub(super) fn attribute(mut self, attribute: AttributeProto) -> Self {
         self.attributes.push(attribute);
         self
     }
 
-    fn parameter(mut self, name: &'static str, dims: &[i64]) -> Self {
+    pub(super) fn parameter(mut self, name: &'static str, dims: &[i64]) -> Self {
         self.parameters.push((name, dims.to_vec()));
         self
     }
 
-    fn constant(mut self, tensor: TensorProto) -> Self {
+    pub(super) fn constant(mut self, tensor: TensorProto) -> Self {
         self.constants.push(tensor);
         self
     }
 
-    fn model(&self, seed: u64) -> Vec<u8> {
+    fn model(&self, seed: u64, flat: bool) -> Vec<u8> {
         let mut model = Builder::new("test", seed, &self.dims).opset(self.opset);
         model.weight("shift", &self.dims, 1.0);
         model.node("Add", "shifted", &[INPUT, "shift"], vec![]);
@@ -84,8 +97,18 @@ impl Case {
         }
         let mut inputs: Vec<&str> = self.parameters.iter().map(|(name, _)| *name).collect();
         inputs.extend(self.constants.iter().map(|tensor| tensor.name.as_str()));
-        model.then(self.operator, "tested", &inputs, self.attributes.clone());
-        let mut model = ModelProto::read(&model.finish(&self.output)).unwrap();
+        match self.nodes {
+            Some(nodes) => nodes(&mut model),
+            None => {
+                model.then(self.operator, "tested", &inputs, self.attributes.clone());
+            }
+        }
+        let mut output = self.output.clone();
+        if flat {
+            model.then("Flatten", "flat", &[], vec![]);
+            output = vec![output.iter().product()];
+        }
+        let mut model = ModelProto::read(&model.finish(&output)).unwrap();
         let graph = model.graph.as_mut().unwrap();
         graph.initializer.extend(self.constants.iter().cloned());
         model.encode_to_vec()
@@ -93,9 +116,9 @@ impl Case {
 
     /// Compares the engine with `reference`, a function of one example's input and the parameters one after the other.
     #[track_caller]
-    fn check(&self, seed: u64, reference: impl Fn(&[f64], &[f64]) -> Vec<f64>) {
+    pub(super) fn check(&self, seed: u64, reference: impl Fn(&[f64], &[f64]) -> Vec<f64>) {
         const EXAMPLES: usize = 3;
-        let graph = Graph::from_onnx(&self.model(seed)).unwrap();
+        let graph = Graph::from_onnx(&self.model(seed, false)).unwrap();
         let expected: Vec<usize> = self.output.iter().map(|&dim| dim as usize).collect();
         assert_eq!(graph.output_shape().dims(), expected, "{}", self.operator);
         let weights = graph.initial_weights();
@@ -143,19 +166,60 @@ impl Case {
                     .map(|(a, &b)| a * f64::from(b))
                     .sum()
             };
-            const STEP: f64 = 1e-5;
-            let expected: Vec<f64> = (0..weights.len())
-                .map(|index| {
-                    let mut moved = weights.clone();
-                    moved[index] += STEP;
-                    let above = score(&moved);
-                    moved[index] -= 2.0 * STEP;
-                    (above - score(&moved)) / (2.0 * STEP)
-                })
-                .collect();
+            let expected = slopes(&weights, score);
             close(&collect.gradient, &expected, self.operator, "gradient");
         }
     }
+
+    /// Compares both engines, in every strategy, with the gradients of the cross-entropy of `reference`: each example's
+    /// norm, the clipped sum and the plain one.
+    pub(super) fn check_strategies(
+        &self,
+        seed: u64,
+        reference: impl Fn(&[f64], &[f64]) -> Vec<f64>,
+    ) {
+        let graph = Graph::from_onnx(&self.model(seed, true)).unwrap();
+        let weights: Vec<f64> = (graph.initial_weights().iter())
+            .map(|&weight| f64::from(weight))
+            .collect();
+        let elements = graph.input_shape().elements();
+        let classes = graph.output_shape().elements() as u32;
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let inputs = numbers(&mut rng, super::EXAMPLES * elements);
+        let labels: Vec<u32> = (0..super::EXAMPLES)
+            .map(|_| rng.next_u32() % classes)
+            .collect();
+        let (mut gradients, mut outputs) = (Vec::new(), Vec::new());
+        for (input, &label) in inputs.chunks_exact(elements).zip(&labels) {
+            let run = |weights: &[f64]| {
+                let (shift, own) = weights.split_at(elements);
+                let input = input.iter().map(|&value| f64::from(value));
+                let shifted: Vec<f64> = input.zip(shift).map(|(a, b)| a + b).collect();
+                reference(&shifted, own)
+            };
+            gradients.push(slopes(&weights, |weights| {
+                let output = run(weights);
+                let sum: f64 = output.iter().map(|value| value.exp()).sum();
+                sum.ln() - output[label as usize]
+            }));
+            outputs.push(run(&weights));
+        }
+        super::check_engines(&graph, (&inputs, &labels), &gradients, &outputs);
+    }
+}
+
+/// Central differences of a function by each number that it takes.
+fn slopes(at: &[f64], function: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    const STEP: f64 = 1e-5;
+    (0..at.len())
+        .map(|index| {
+            let mut moved = at.to_vec();
+            moved[index] += STEP;
+            let above = function(&moved);
+            moved[index] -= 2.0 * STEP;
+            (above - function(&moved)) / (2.0 * STEP)
+        })
+        .collect()
 }
 
 /// Differences relative to the largest number of a tensor: single precision rounds sums, not elements.
@@ -183,7 +247,7 @@ fn tensor(name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) -> Tensor
     }
 }
 
-fn whole(name: &str, values: &[i64]) -> TensorProto {
+pub(super) fn whole(name: &str, values: &[i64]) -> TensorProto {
     let bytes = values
         .iter()
         .flat_map(|value| value.to_le_bytes())
@@ -192,7 +256,7 @@ fn whole(name: &str, values: &[i64]) -> TensorProto {
 }
 
 /// A constant: its name is one that an exporter made up.
-fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+pub(super) fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
     let bytes = values
         .iter()
         .flat_map(|value| value.to_le_bytes())
@@ -350,7 +414,7 @@ fn reductions_and_softmax_agree() {
 }
 
 /// Rows brought to mean 0 and variance 1.
-fn normalised(x: &[f64], size: usize) -> Vec<f64> {
+pub(super) fn normalised(x: &[f64], size: usize) -> Vec<f64> {
     x.chunks(size)
         .flat_map(|row| {
             let mean = row.iter().sum::<f64>() / size as f64;
@@ -387,11 +451,11 @@ fn normalisations_agree() {
                 .map(value)
                 .collect()
         });
-    let mut groups = Case::new("GroupNormalization", &[4, 3], &[4, 3])
+    let groups = Case::new("GroupNormalization", &[4, 3], &[4, 3])
         .parameter("n.weight", &[4])
         .parameter("n.bias", &[4])
-        .attribute(int("num_groups", 2));
-    groups.opset = 21;
+        .attribute(int("num_groups", 2))
+        .opset(21);
     groups.check(3, |x, w| {
         let value = |(i, x): (usize, f64)| x * w[i / 3] + w[4 + i / 3];
         normalised(x, 6)

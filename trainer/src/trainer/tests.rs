@@ -6,6 +6,7 @@ use crate::average::AverageConfig;
 use crate::clipping::{AdaptiveClipping, Clipping};
 use crate::group::{EngineChoice, LayerStrategy};
 use crate::models;
+use crate::models::builder::{Builder, int};
 use crate::optimiser::{OptimiserConfig, WeightDecay};
 use crate::schedule::{ScheduleConfig, ScheduleShape};
 
@@ -488,6 +489,86 @@ fn in_an_entity_too_a_poisoned_example_alone_is_left_out() {
             let error = difference(&without.0, &with.0);
             assert!(error < 1e-6, "{engine:?} {value}: {error}");
         }
+    }
+}
+
+/// Sound inputs whose loss, or whose gradient on its way back, is beyond single precision.
+#[test]
+fn losses_and_gradients_that_overflow_contribute_nothing() {
+    let mut model = Builder::new("test", 1, &[1]);
+    for (layer, factor) in [("one", 1.0), ("two", 1e20)] {
+        let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
+        model.constant(&weight, &[1, 1], factor);
+        model.constant(&bias, &[1], 0.0);
+        model.then("Gemm", layer, &[&weight, &bias], vec![int("transB", 1)]);
+        model.then("Relu", &format!("{layer}.relu"), &[], vec![]);
+    }
+    model.values("classes.weight", &[2, 1], &[1e20, -1e20]);
+    model.constant("classes.bias", &[2], 0.0);
+    let classes = ["classes.weight", "classes.bias"];
+    model.then("Gemm", "classes", &classes, vec![int("transB", 1)]);
+    let graph = Graph::from_onnx(&model.finish(&[2])).unwrap();
+    for engine in ENGINES {
+        for layer in [
+            LayerStrategy::Instantiate,
+            LayerStrategy::Recompute,
+            LayerStrategy::Ghost,
+        ] {
+            let trainer =
+                Trainer::with_noise(graph.clone(), SGD, privacy(), threads(1), noise(7)).unwrap();
+            let gradients = GradientPlan {
+                layer,
+                ..plan(engine)
+            };
+            let mut trainer = trainer.with_gradients(&gradients).unwrap();
+            let mut sums = |inputs: &[f32]| {
+                let labels = vec![1; inputs.len()];
+                trainer
+                    .accumulate(&Examples::labelled(inputs, &labels))
+                    .unwrap();
+                sums_of(&mut trainer)
+            };
+            let (without, poisoned) = sums(&[-1.0, -2.0]);
+            assert_eq!(poisoned, 0);
+            assert!(without.iter().any(|&sum| sum != 0));
+            // 1e10 at the output, and 1e40 on the way back; 1e50 at the output.
+            for input in [1e-30, 1e30] {
+                let with = sums(&[-1.0, input, -2.0]);
+                assert!(
+                    with == (without.clone(), 1),
+                    "{engine:?}, {layer:?}: {input}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_network_that_normalises_by_batch_is_not_trained_with_privacy() {
+    let mut model = Builder::new("test", 1, &[3, 2]);
+    for (name, value) in [
+        ("weight", 1.5),
+        ("bias", 0.5),
+        ("mean", 0.25),
+        ("variance", 4.0),
+    ] {
+        model.constant(&format!("norm.{name}"), &[3], value);
+    }
+    let inputs = ["norm.weight", "norm.bias", "norm.mean", "norm.variance"];
+    model.then("BatchNormalization", "norm", &inputs, vec![]);
+    model.then("Flatten", "flat", &[], vec![]);
+    let graph = Graph::from_onnx(&model.finish(&[6])).unwrap();
+    let refusal = Trainer::with_noise(graph.clone(), SGD, privacy(), threads(1), noise(1));
+    let message = refusal.err().unwrap().to_string();
+    assert!(
+        message.contains("`norm`") && message.contains("torch.nn.GroupNorm"),
+        "{message}"
+    );
+    // It predicts, by its statistics.
+    let parameters = crate::parameters::Parameters::initial(&graph).unwrap();
+    let outputs = crate::predict::predict(&graph, &parameters, &[1.25; 6]).unwrap();
+    for output in outputs {
+        assert!((output - (0.5 * 1.5 + 0.5)).abs() < 1e-5, "{output}");
     }
 }
 

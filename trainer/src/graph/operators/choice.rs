@@ -1,4 +1,4 @@
-//! Where: from one of two operands, by a constant condition. Attention masks are made so.
+//! Where: from one of two operands, by a condition that is a constant or was compared. Attention masks are made so.
 
 use super::side::{self, Side, Source, Tensors};
 use crate::graph::constant::Data;
@@ -10,15 +10,23 @@ use crate::graph::plan::{Imported, Term};
 pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
     node.expect_inputs(3..=3)?;
     node.expect_attributes(&[])?;
-    let condition = node.constant(0)?;
-    let Data::Booleans(chosen) = condition.data.clone() else {
-        return Err(node.input_error(0, "no truth values", "truth values"));
+    let condition = match node.term(0)? {
+        Term::Value(_) => {
+            let value = node.value_or_lookup(0)?;
+            if !value.integer {
+                return Err(node.input_error(0, "of floats", "truth values"));
+            }
+            Operand::Value(value)
+        }
+        _ => {
+            let condition = node.constant(0)?;
+            let Data::Booleans(_) = condition.data else {
+                return Err(node.input_error(0, "no truth values", "truth values"));
+            };
+            Operand::Constant(condition)
+        }
     };
-    let operands = vec![
-        (0, Operand::Constant(condition)),
-        (1, node.operand(1)?),
-        (2, node.operand(2)?),
-    ];
+    let operands = vec![(0, condition), (1, node.operand(1)?), (2, node.operand(2)?)];
     if operands
         .iter()
         .any(|(_, operand)| matches!(operand, Operand::Parameter(_)))
@@ -33,50 +41,63 @@ pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
         Ok(sides) => sides,
         Err(_) => return Err(node.setting("other than three operands", "three")),
     };
-    let chosen = match condition.elements {
-        None => chosen,
-        Some(elements) => elements
-            .into_iter()
-            .map(|element| chosen[element])
-            .collect(),
+    let operator = Choice {
+        size: sides.view.dims.iter().product(),
+        condition,
+        yes,
+        no,
     };
-    let value = node.push(
-        Box::new(Choice { chosen, yes, no }),
-        sides.inputs,
-        sides.view,
-    )?;
+    let value = node.push(Box::new(operator), sides.inputs, sides.view)?;
     Ok(Imported::Term(Term::Value(value)))
 }
 
 #[derive(Debug)]
 struct Choice {
-    chosen: Vec<bool>,
+    /// Elements of one example's output.
+    size: usize,
+    /// 0 takes the second, and any other number the first.
+    condition: Side,
     yes: Side,
     no: Side,
 }
 
 impl Operator for Choice {
     fn forward(&self, pass: &mut Forward<'_>) {
-        let size = self.chosen.len();
         let tensors = Tensors {
             weights: pass.weights,
             inputs: pass.inputs,
             examples: pass.examples,
         };
-        let [yes, no] = pass.scratch.split([size, size]);
-        for (example, output) in pass.output.chunks_exact_mut(size).enumerate() {
+        let [condition, yes, no] = pass.scratch.split([self.size; 3]);
+        for (example, output) in pass.output.chunks_exact_mut(self.size).enumerate() {
+            let condition = self.condition.read(tensors, example, condition);
             let yes = self.yes.read(tensors, example, yes);
             let no = self.no.read(tensors, example, no);
             let sides = yes.iter().zip(no);
-            for ((output, &chosen), (&yes, &no)) in output.iter_mut().zip(&self.chosen).zip(sides) {
-                *output = if chosen { yes } else { no };
+            for ((output, &condition), (&yes, &no)) in output.iter_mut().zip(condition).zip(sides) {
+                *output = if condition.is_nan() {
+                    condition
+                } else if condition != 0.0 {
+                    yes
+                } else {
+                    no
+                };
             }
         }
     }
 
     fn backward(&self, pass: &mut Backward<'_>) {
-        let size = self.chosen.len();
-        let [gradient] = pass.scratch.split([size]);
+        let tensors = Tensors {
+            weights: pass.weights,
+            inputs: pass.inputs,
+            examples: pass.examples,
+        };
+        if let Source::Input(input) = self.condition.source
+            && let Some(target) = &mut pass.input_gradients[input]
+        {
+            target.fill(0.0);
+        }
+        let [condition, gradient] = pass.scratch.split([self.size; 2]);
         for (wanted, side) in [(true, &self.yes), (false, &self.no)] {
             let Source::Input(input) = side.source else {
                 continue;
@@ -86,12 +107,15 @@ impl Operator for Choice {
             };
             target.fill(0.0);
             let each = target.len() / pass.examples;
-            for (target, own) in target
-                .chunks_exact_mut(each)
-                .zip(pass.output_gradient.chunks_exact(size))
-            {
-                for ((part, &chosen), &value) in gradient.iter_mut().zip(&self.chosen).zip(own) {
-                    *part = if chosen == wanted { value } else { 0.0 };
+            for (example, target) in target.chunks_exact_mut(each).enumerate() {
+                let condition = self.condition.read(tensors, example, condition);
+                let own = &pass.output_gradient[example * self.size..(example + 1) * self.size];
+                for ((part, &condition), &value) in gradient.iter_mut().zip(condition).zip(own) {
+                    *part = if (condition != 0.0) == wanted {
+                        value
+                    } else {
+                        0.0
+                    };
                 }
                 side.gather(gradient, target);
             }

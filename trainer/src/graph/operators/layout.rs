@@ -130,8 +130,12 @@ pub(crate) fn import_identity(node: &mut Node<'_, '_>) -> Result<Imported, Graph
     node.expect_inputs(1..=1)?;
     node.expect_attributes(&[])?;
     let output = node.only_output()?.to_owned();
+    let keeps_name = match node.term(0)? {
+        Term::Stored(stored) => is_made_up(&output) && !node.progress.is_made_up(&stored.tensor),
+        _ => false,
+    };
     pass_on(node, |stored| {
-        if is_made_up(&output) && !is_made_up(&stored.tensor) {
+        if keeps_name {
             return stored;
         }
         Stored {

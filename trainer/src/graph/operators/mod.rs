@@ -4,6 +4,7 @@ mod activation;
 mod add;
 mod affine;
 mod choice;
+mod comparison;
 mod concat;
 mod conv;
 mod conv_transpose;
@@ -40,6 +41,7 @@ pub(crate) const REGISTRY: &[(&str, Import)] = &[
     ("Div", elementwise::import_div),
     ("Dropout", layout::import_dropout),
     ("Elu", unary::import_elu),
+    ("Equal", comparison::import),
     ("Erf", unary::import_erf),
     ("Exp", unary::import_exp),
     ("Expand", pick::import_expand),
@@ -48,6 +50,8 @@ pub(crate) const REGISTRY: &[(&str, Import)] = &[
     ("Gelu", unary::import_gelu),
     ("Gemm", linear::import_gemm),
     ("GlobalAveragePool", reduce::import_global_average),
+    ("Greater", comparison::import),
+    ("GreaterOrEqual", comparison::import),
     ("GroupNormalization", normalisation::import_group),
     ("HardSigmoid", unary::import_hard_sigmoid),
     ("HardSwish", unary::import_hard_swish),
@@ -55,6 +59,8 @@ pub(crate) const REGISTRY: &[(&str, Import)] = &[
     ("InstanceNormalization", normalisation::import_instance),
     ("LayerNormalization", normalisation::import_layer),
     ("LeakyRelu", unary::import_leaky_relu),
+    ("Less", comparison::import),
+    ("LessOrEqual", comparison::import),
     ("Log", unary::import_log),
     ("LogSoftmax", softmax::import_log_softmax),
     ("MatMul", linear::import_matmul),

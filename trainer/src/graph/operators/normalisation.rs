@@ -13,6 +13,7 @@ use crate::graph::operator::{
 };
 use crate::graph::pending;
 use crate::graph::plan::{Imported, Pending, Term};
+use crate::graph::shape::display_dims;
 
 /// `InstanceNormalization`. With a scale of ones and a shift of zeros it may be part of a decomposed `GroupNorm`.
 pub(crate) fn import_instance(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
@@ -53,9 +54,9 @@ pub(crate) fn import_instance(node: &mut Node<'_, '_>) -> Result<Imported, Graph
         }));
     }
     let elements = input.shape.elements();
-    let scale = node.claim(1, &[channels])?;
-    let shift = node.claim(2, &[channels])?;
-    let operator = group(elements, channels, epsilon, Some(scale), Some(shift));
+    let scale = affine(node, 1, &[channels], 1.0)?;
+    let shift = affine(node, 2, &[channels], 0.0)?;
+    let operator = group(elements, channels, epsilon, scale, shift);
     let value = node.push(operator, vec![input], view)?;
     Ok(Imported::Term(Term::Value(value)))
 }
@@ -76,17 +77,11 @@ pub(crate) fn import_group(node: &mut Node<'_, '_>) -> Result<Imported, GraphErr
             format!("a divisor of {channels} channels"),
         ));
     }
-    let affine = if node.opset() >= 21 { channels } else { groups };
-    let scale = node.claim(1, &[affine])?;
-    let shift = node.claim(2, &[affine])?;
+    let own = if node.opset() >= 21 { channels } else { groups };
+    let scale = affine(node, 1, &[own], 1.0)?;
+    let shift = affine(node, 2, &[own], 0.0)?;
     let view = input.view.clone();
-    let operator = group(
-        input.shape.elements(),
-        groups,
-        epsilon,
-        Some(scale),
-        Some(shift),
-    );
+    let operator = group(input.shape.elements(), groups, epsilon, scale, shift);
     let value = node.push(operator, vec![input], view)?;
     Ok(Imported::Term(Term::Value(value)))
 }
@@ -109,9 +104,9 @@ pub(crate) fn import_layer(node: &mut Node<'_, '_>) -> Result<Imported, GraphErr
         })?;
     let dims = input.view.dims[axis..].to_vec();
     let size: usize = dims.iter().product();
-    let scale = node.claim(1, &dims)?;
+    let scale = affine(node, 1, &dims, 1.0)?;
     let shift = if node.has_input(2) {
-        Some(node.claim(2, &dims)?)
+        affine(node, 2, &dims, 0.0)?
     } else {
         None
     };
@@ -120,7 +115,7 @@ pub(crate) fn import_layer(node: &mut Node<'_, '_>) -> Result<Imported, GraphErr
         size,
         rows: input.shape.elements() / size,
         epsilon,
-        scale: Some(scale),
+        scale,
         shift,
         spread: 1,
     };
@@ -171,6 +166,32 @@ pub(crate) fn import_batch(node: &mut Node<'_, '_>) -> Result<Imported, GraphErr
     node.progress.plan.batch_norms.push(name);
     let value = node.push(Box::new(operator), vec![input], view)?;
     Ok(Imported::Term(Term::Value(value)))
+}
+
+/// One half of an affine map: a parameter, or nothing where the file has a constant that changes nothing, as exporters write
+/// for a layer without that half.
+fn affine(
+    node: &mut Node<'_, '_>,
+    which: usize,
+    dims: &[usize],
+    neutral: f32,
+) -> Result<Option<Range<usize>>, GraphError> {
+    let constant = match node.term(which)? {
+        Term::Constant(constant) => constant,
+        Term::Stored(stored) if node.progress.is_neutral(&stored, node.index, neutral)? => {
+            return Ok(None);
+        }
+        _ => return node.claim(which, dims).map(Some),
+    };
+    let is_neutral = constant.dims == dims
+        && (constant.floats()).is_some_and(|values| values.iter().all(|&value| value == neutral));
+    if is_neutral {
+        return Ok(None);
+    }
+    Err(node.setting(
+        format!("a constant {} as input {which}", constant.describe()),
+        format!("a weight, or {neutral} in each of {}", display_dims(dims)),
+    ))
 }
 
 fn epsilon(node: &Node<'_, '_>) -> Result<f32, GraphError> {
@@ -271,7 +292,10 @@ impl Operator for Normalise {
                     *saved = [mean as f32, factor as f32];
                     let [mean, factor] = *saved;
                     if self.spread == 1 {
-                        let all = [scale, shift].map(|part| part.unwrap_or_default());
+                        // The affine part of a layer is a row's, that of groups goes on from row to row.
+                        let first = index % self.rows * self.size % self.affine();
+                        let all =
+                            [scale, shift].map(|part| part.map_or(&[][..], |part| &part[first..]));
                         for (place, (output, input)) in output.iter_mut().zip(input).enumerate() {
                             let scale = all[0].get(place).copied().unwrap_or(1.0);
                             let shift = all[1].get(place).copied().unwrap_or(0.0);
