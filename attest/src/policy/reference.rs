@@ -195,6 +195,25 @@ mod tests {
     }
 
     #[test]
+    fn each_register_is_held_against_its_own_reference_value() {
+        let rtmr = |byte| Rtmr::new([byte; 48]);
+        let machine = TdxReference {
+            mrtd: digest(1),
+            rtmrs: [2, 3, 4].map(|byte| Some(rtmr(byte))),
+        };
+        let references = ReferenceValues {
+            snp: vec![],
+            tdx: vec![machine],
+        };
+        let tdx = Policy::of_references(&references).unwrap().tdx.unwrap();
+        let stated = |byte| Criterion::Stated(vec![rtmr(byte)]);
+        assert_eq!(
+            [tdx.rtmr0, tdx.rtmr1, tdx.rtmr2, tdx.rtmr3],
+            [stated(2), stated(3), stated(4), Criterion::Any]
+        );
+    }
+
+    #[test]
     fn what_would_weaken_the_policy_unseen_is_refused() {
         assert_eq!(
             Policy::of_references(&ReferenceValues::default()),
