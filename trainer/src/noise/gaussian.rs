@@ -387,7 +387,10 @@ mod tests {
 
     #[test]
     fn pieces_have_exactly_their_weights() {
-        for sigma in SIGMAS {
+        let mut bits = seeded(5);
+        let random = (0..300).map(|size| (bits.next() >> (24 + size % 40)).max(1));
+        let sigmas: Vec<u64> = SIGMAS.into_iter().chain(random).collect();
+        for sigma in sigmas {
             let gaussian = DiscreteGaussian::new(sigma);
             let mut found = [0u64; COLUMNS];
             for (column, entry) in gaussian.columns.iter().enumerate() {

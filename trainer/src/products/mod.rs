@@ -3,6 +3,7 @@
 //! One small product is behind all of them ([`tile`]): 8 rows by 32 columns, summed in registers. The left side is packed
 //! once a step (weights) or once a group (gradients); the right side is packed by the very copy that gathers windows of an
 //! image, so that convolutions make no columns in memory, or read where it lies.
+//! Kernels of 3x3 take fewer multiplications, forward ([`winograd`]) and for their gradients ([`winograd_gradient`]).
 
 mod convolution;
 mod gather;
