@@ -338,7 +338,12 @@ fn a_parameter_that_two_tensors_claim_to_be_is_refused() {
             second.input[1] = "onnx::Gemm_2".into();
             second.name = "/fc1/Gemm_1".into();
         },
-        &["`fc1.weight` of", "Gemm", "`/fc1/Gemm_1`", "onnx::Gemm_2"],
+        &[
+            "`fc1.weight` is used again",
+            "Gemm",
+            "`/fc1/Gemm_1`",
+            "onnx::Gemm_2",
+        ],
     );
 }
 
