@@ -17,7 +17,7 @@ exporter left the tensor out of the file: torch.export drops biases that are all
 The second prints forward and export, as above, of the file with trained weights, and how PyTorch loads the safetensors:
 `strict` by load_state_dict(strict=True), or which names the file never had.
 """
-import contextlib, copy, io, logging, os, subprocess, sys, tempfile, warnings
+import contextlib, copy, logging, os, subprocess, sys, tempfile, warnings
 
 warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
@@ -297,6 +297,19 @@ NETS |= {
 }
 
 
+@contextlib.contextmanager
+def silence():
+    """The TorchScript exporter prints the whole graph where it fails, past Python's own stdout."""
+    sys.stdout.flush()
+    kept, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept), os.close(null)
+
+
 def exports(model, x, folder):
     """Files by exporter: TorchScript in training mode and as most call it, and torch.export."""
     axes = dict(input_names=["input"], output_names=["output"], dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}})
@@ -316,8 +329,7 @@ def exports(model, x, folder):
     for way, write in ways.items():
         file = f"{folder}/{way}.onnx"
         try:
-            # The TorchScript exporter prints the whole graph where it fails.
-            with contextlib.redirect_stdout(io.StringIO()):
+            with silence():
                 write(file)
             yield way, file
         except Exception as error:

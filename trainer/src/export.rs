@@ -145,12 +145,9 @@ impl Edits {
                     edits.added.push(tensor(output, data));
                     edits.identities.insert(output.clone());
                 }
-                Place::New {
-                    tensor: name,
-                    inputs,
-                } => {
+                Place::New(name) => {
                     edits.added.push(tensor(name, data));
-                    let places = inputs.iter().map(|place| (*place, name.clone()));
+                    let places = origin.inputs.iter().map(|place| (*place, name.clone()));
                     edits.inputs.extend(places);
                 }
             }
@@ -247,6 +244,7 @@ mod tests {
     use super::*;
     use crate::models::builder::{Builder, INPUT, int};
     use crate::models::mnist_cnn;
+    use crate::onnx::StringEntryProto;
     use crate::shared_files::shared;
 
     fn field(number: u64, payload: &[u8]) -> Vec<u8> {
@@ -376,6 +374,43 @@ mod tests {
             Graph::from_onnx(&trained).unwrap().initial_weights(),
             weights
         );
+    }
+
+    /// `torch.export` stores fresh scales once, among them those of layers that have none of their own.
+    #[test]
+    fn a_constant_that_shares_a_tensor_with_a_parameter_stays_as_it_is() {
+        let mut model = Builder::new("test", 1, &[4, 3]);
+        model.constant("n.weight", &[3], 1.0);
+        model.weight("n.bias", &[3], 1.0);
+        model.constant("val_1", &[3], 0.0);
+        for (layer, shift) in [("m", "val_1"), ("n", "n.bias")] {
+            model.then("LayerNormalization", layer, &["n.weight", shift], vec![]);
+        }
+        let mut model = ModelProto::read(&model.finish(&[4, 3])).unwrap();
+        let graph = model.graph.as_mut().unwrap();
+        let note = |key: &str, value: String| StringEntryProto {
+            key: format!("pkg.torch.{key}"),
+            value,
+        };
+        graph.metadata_props.push(note(
+            "export.ExportedProgram.graph_signature",
+            "p: PARAMETER target='n.weight'\nq: PARAMETER target='n.bias'\n".to_owned(),
+        ));
+        for node in &mut graph.node {
+            let scopes = format!("['', '{}', 'layer_norm']", node.name);
+            node.metadata_props.push(note("onnx.name_scopes", scopes));
+        }
+        let original = model.encode_to_vec();
+        let graph = Graph::from_onnx(&original).unwrap();
+        let names: Vec<_> = graph.parameters().iter().map(|info| &info.name).collect();
+        assert_eq!(names, ["n.weight", "n.bias"]);
+        let trained = export_onnx(&original, &shifted(&graph)).unwrap();
+        let read = ModelProto::read(&trained).unwrap().graph.unwrap();
+        let ones = (read.initializer.iter()).find(|tensor| tensor.name == read.node[0].input[1]);
+        assert_eq!(ones.unwrap().floats().unwrap(), [1.0; 3]);
+        let again = Graph::from_onnx(&trained).unwrap();
+        assert_eq!(again.parameters(), graph.parameters());
+        assert_eq!(again.initial_weights()[..3], [2.0; 3]);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use tributary_console::{Align, Blame, Console, ErrorCode, Failure, Table};
 use tributary_protocol::Input;
-use tributary_trainer::{LossConfig, MODEL_SIZE_LIMIT};
+use tributary_trainer::LossConfig;
 
-use super::files::{MaybeHomeArgs, read_limited};
+use super::files::{MaybeHomeArgs, read_model};
 use super::plan::threads;
 use super::reference::ContractReference;
 use crate::evaluation::{EvaluationError, evaluate};
@@ -61,7 +61,7 @@ pub(super) struct EvaluateArgs {
 }
 
 pub(super) fn run(args: &EvaluateArgs, console: &Console) -> Result<(), Failure> {
-    let onnx = read_limited(&args.model, MODEL_SIZE_LIMIT)?;
+    let onnx = read_model(&args.model)?;
     let (input, loss) = args.input()?;
     let evaluation = evaluate(
         &onnx,

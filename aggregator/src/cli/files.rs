@@ -8,6 +8,7 @@ use clap::Args;
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _, read_secret};
 use tributary_durable::{Readers, create};
 use tributary_protocol::{ENVELOPE_SIZE_LIMIT, Identity, Passphrase, SignedContract};
+use tributary_trainer::{ModelFileError, OnnxError, read_onnx};
 
 use crate::failures::{contract_failure, folder_failure};
 use crate::home::ConsumerHome;
@@ -128,6 +129,25 @@ pub(super) fn read_limited(path: &Path, limit: usize) -> Result<Vec<u8>, Failure
         .blame(Blame::Configuration));
     }
     Ok(bytes)
+}
+
+/// Reads an ONNX model, with the weights that it keeps in files of its folder, as one file: what contracts name by digest
+/// is the whole of it.
+pub(super) fn read_model(path: &Path) -> Result<Vec<u8>, Failure> {
+    match read_onnx(path) {
+        Ok(onnx) => Ok(onnx),
+        Err(ModelFileError::File { source, .. }) => Err(source).or_fail(
+            ErrorCode::IO,
+            format_args!("cannot read {}", path.display()),
+        ),
+        Err(error @ ModelFileError::Onnx(OnnxError::TooLarge(_))) => {
+            Err(Failure::from_error(ErrorCode::DATA_INVALID, &error)
+                .hint("check the path: this is another kind of file")
+                .blame(Blame::Configuration))
+        }
+        Err(error) => Err(Failure::from_error(ErrorCode::MODEL_UNSUPPORTED, &error)
+            .hint("change the model where the reason says so, and export it again")),
+    }
 }
 
 /// Reads a contract's envelope; signatures may be missing.

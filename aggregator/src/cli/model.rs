@@ -7,9 +7,9 @@ use rand_core::{OsRng, TryRngCore as _};
 use serde::Serialize;
 use tributary_console::{Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::Digest;
-use tributary_trainer::{Graph, MODEL_SIZE_LIMIT, ModelReport, models};
+use tributary_trainer::{Graph, ModelReport, models};
 
-use super::files::{read_limited, write_new};
+use super::files::{read_model, write_new};
 
 /// What `aggregator model` takes.
 #[derive(Debug, Subcommand)]
@@ -139,7 +139,7 @@ struct Tensor {
 }
 
 fn check(args: &CheckArgs, console: &Console) -> Result<(), Failure> {
-    let onnx = read_limited(&args.file, MODEL_SIZE_LIMIT)?;
+    let onnx = read_model(&args.file)?;
     let report = ModelReport::read(&onnx).map_err(|error| refused(&[error.to_string()]))?;
     let reasons: Vec<String> = report.refusals.iter().map(ToString::to_string).collect();
     if !reasons.is_empty() {

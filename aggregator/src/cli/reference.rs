@@ -7,9 +7,8 @@ use std::str::FromStr;
 
 use tributary_console::{Blame, ErrorCode, Failure};
 use tributary_protocol::{Contract, SequenceNumber, SignedContract};
-use tributary_trainer::MODEL_SIZE_LIMIT;
 
-use super::files::{read_contract, read_limited};
+use super::files::{read_contract, read_model};
 use crate::failures::contract_file_failure;
 use crate::home::{ConsumerHome, RegisteredContract};
 use crate::validation::ModelAtHand;
@@ -92,7 +91,7 @@ pub(super) fn model_bytes(
     home: Option<&ConsumerHome>,
 ) -> Result<Option<Vec<u8>>, Failure> {
     if let Some(file) = file {
-        return read_limited(file, MODEL_SIZE_LIMIT).map(Some);
+        return read_model(file).map(Some);
     }
     match home {
         Some(home) => Ok(home.model(&contract.document().pipeline.model.onnx)?),

@@ -126,10 +126,7 @@ impl Progress<'_> {
                 Place::Identity(stored.tensor.clone())
             }
         } else {
-            Place::New {
-                tensor: self.new_tensor(&claim, &name),
-                inputs: vec![(node, input)],
-            }
+            Place::New(self.new_tensor(&claim.stored.tensor, &name))
         };
         self.claims.places.push((node, input));
         self.claims
@@ -157,6 +154,7 @@ impl Progress<'_> {
         plan.origins.push(Origin {
             initializer: claim.stored.initializer,
             place,
+            inputs: vec![(node, input)],
             transposed: claim.transposed,
             copies: Vec::new(),
         });
@@ -216,7 +214,7 @@ impl Progress<'_> {
             .all(|(_, own)| own.initializer != initializer || own.place != Place::Initializer);
         let is_name = !self.is_made_up(name)
             && (self.claims.of_name.get(name)).is_none_or(|&own| own == parameter);
-        if is_free && is_name && matches!(self.plan.origins[parameter].place, Place::New { .. }) {
+        if is_free && is_name && matches!(self.plan.origins[parameter].place, Place::New(_)) {
             self.plan.origins[parameter].place = Place::Initializer;
             self.plan.parameters[parameter].name.clone_from(name);
             self.claims.of_name.insert(name.clone(), parameter);
@@ -242,10 +240,8 @@ impl Progress<'_> {
             return Err(tied(info, claim, proto));
         }
         let place = stored.taken_by.unwrap_or((claim.node, claim.input));
-        if let Place::New { inputs, .. } = &mut origin.place
-            && !inputs.contains(&place)
-        {
-            inputs.push(place);
+        if !origin.inputs.contains(&place) {
+            origin.inputs.push(place);
         }
         let range = info.range.clone();
         self.note_claim(&range);
@@ -259,10 +255,40 @@ impl Progress<'_> {
         }
     }
 
+    /// Gives parameters whose tensor is a constant to another node one of their own.
+    pub(crate) fn part_constants(&mut self) {
+        for parameter in 0..self.plan.origins.len() {
+            let origin = &self.plan.origins[parameter];
+            if origin.place != Place::Initializer {
+                continue;
+            }
+            let initializer = origin.initializer;
+            let tensor = &self.graph.initializer[initializer].name;
+            let claimed = |place| {
+                let mut origins = self.plan.origins.iter();
+                origins.any(|own| own.initializer == initializer && own.inputs.contains(&place))
+            };
+            // What an Identity hands out has a place of its own, and sizes do not change.
+            let reads =
+                |node: &NodeProto| !["Identity", "Shape", "Size"].contains(&node.op_type.as_str());
+            let is_constant = self.consumers_of(tensor).iter().any(|&index| {
+                let node = &self.graph.node[index];
+                let places = node.input.iter().enumerate();
+                let mut own = places.filter(|(_, name)| *name == tensor);
+                reads(node) && own.any(|(input, _)| !claimed((index, input)))
+            });
+            if is_constant {
+                let name = self.plan.parameters[parameter].name.clone();
+                let place = Place::New(self.new_tensor(tensor, &name));
+                self.plan.origins[parameter].place = place;
+            }
+        }
+    }
+
     /// A name for a tensor that the file does not have yet. What had a made-up name gets one again, so that the exported
     /// file reads as this one did.
-    fn new_tensor(&mut self, claim: &Claim, name: &str) -> String {
-        if !self.is_made_up(&claim.stored.tensor) && !self.has_tensor(name) {
+    fn new_tensor(&mut self, tensor: &str, name: &str) -> String {
+        if !self.is_made_up(tensor) && !self.has_tensor(name) {
             return name.to_owned();
         }
         loop {
@@ -299,8 +325,11 @@ fn tied(info: &ParameterInfo, claim: &Claim, proto: &NodeProto) -> GraphError {
         parameter: info.name.clone(),
         operator: proto.op_type.clone(),
         node: node_name(proto).to_owned(),
-        tensor: claim.stored.tensor.clone(),
-        expected: display_dims(&info.dims),
-        got: display_dims(&claim.dims),
+        got: format!(
+            "`{}` of {}, and has {} itself",
+            claim.stored.tensor,
+            display_dims(&claim.dims),
+            display_dims(&info.dims)
+        ),
     }
 }

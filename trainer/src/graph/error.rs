@@ -90,7 +90,7 @@ pub enum GraphError {
     },
     /// A weight that two operators use, each in another form.
     #[error(
-        "parameter `{parameter}` of {expected} is used again by operator {operator} (node `{node}`) as `{tensor}` of {got}; layers that share a weight must share one tensor of the file, in one shape and order"
+        "parameter `{parameter}` is used again by operator {operator} (node `{node}`) as {got}; layers that share a weight must share one tensor of the file, in one shape and order"
     )]
     TiedParameter {
         /// The parameter's name.
@@ -99,11 +99,7 @@ pub enum GraphError {
         operator: String,
         /// The node's name.
         node: String,
-        /// The tensor of the file that it takes for the parameter.
-        tensor: String,
-        /// The parameter's sizes.
-        expected: String,
-        /// The sizes it is used with.
+        /// The tensor of the file that it takes for the parameter, and both sizes.
         got: String,
     },
 }

@@ -92,6 +92,7 @@ pub(crate) fn survey(model: &ModelProto) -> Result<Survey, GraphError> {
             }
         }
     }
+    progress.part_constants();
     if let Err(refusal) = finish(&mut progress, &output.name)
         && refusals.is_empty()
     {

@@ -78,6 +78,8 @@ pub(crate) struct Origin {
     /// The initializer that holds its first value.
     pub(crate) initializer: usize,
     pub(crate) place: Place,
+    /// The nodes that take it, and which input of each it is.
+    pub(crate) inputs: Vec<(usize, usize)>,
     /// Whether the file holds a matrix whose transpose is PyTorch's parameter.
     pub(crate) transposed: bool,
     /// Initializers that hold its transpose once more: an exporter folded it for another use.
@@ -92,11 +94,7 @@ pub(crate) enum Place {
     /// Into an initializer in the place of the `Identity` node with this output.
     Identity(String),
     /// Into an initializer of its own of this name, which takes the place of the merged one as inputs of nodes.
-    New {
-        tensor: String,
-        /// Nodes, and which input of each.
-        inputs: Vec<(usize, usize)>,
-    },
+    New(String),
 }
 
 /// What a node turned into.

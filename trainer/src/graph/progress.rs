@@ -137,10 +137,13 @@ impl<'m> Progress<'m> {
         let Some(signature) = &self.signature else {
             return Ok(false);
         };
-        let module = Module::of(&self.graph.node[node]).map(|module| module.path);
-        if !self.is_made_up(&stored.tensor)
-            || signature.has_parameters_of(&module.unwrap_or_default())
-        {
+        // It may be merged with a parameter of another module, which bears its name.
+        let module = Module::of(&self.graph.node[node]);
+        let is_own = module.as_ref().is_none_or(|module| {
+            signature.has_parameters_of(&module.path)
+                || !self.is_made_up(&stored.tensor) && module.holds(&stored.tensor)
+        });
+        if is_own {
             return Ok(false);
         }
         let values = self.tensor(stored).floats()?;
@@ -178,6 +181,11 @@ impl<'m> Progress<'m> {
                 .node
                 .iter()
                 .any(|node| node.output.iter().any(|output| output == name))
+    }
+
+    /// The nodes that use a tensor.
+    pub(crate) fn consumers_of(&self, name: &str) -> &[usize] {
+        self.consumers.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The one node that uses a tensor, and uses it once.

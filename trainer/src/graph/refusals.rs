@@ -1,8 +1,9 @@
 //! Tests of what the importer takes and refuses, by changing one thing in a model that it takes.
 
+use proptest::prelude::*;
 use prost::Message;
 
-use super::{Graph, GraphError};
+use super::{Graph, GraphError, ModelReport};
 use crate::models::builder::{Builder, INPUT, int, ints};
 use crate::models::mnist_cnn;
 use crate::onnx::{
@@ -338,7 +339,12 @@ fn a_parameter_that_two_tensors_claim_to_be_is_refused() {
             second.input[1] = "onnx::Gemm_2".into();
             second.name = "/fc1/Gemm_1".into();
         },
-        &["`fc1.weight` of", "Gemm", "`/fc1/Gemm_1`", "onnx::Gemm_2"],
+        &[
+            "`fc1.weight` is used again",
+            "Gemm",
+            "`/fc1/Gemm_1`",
+            "onnx::Gemm_2",
+        ],
     );
 }
 
@@ -505,4 +511,81 @@ fn a_reshape_by_computed_shape_is_followed() {
         error.contains("`view`") && error.contains("keeps the examples"),
         "{error}"
     );
+}
+
+/// A small model with a bit of everything that has to be worked out.
+fn varied() -> Vec<u8> {
+    let mut model = Builder::new("test", 1, &[2, 4, 4]);
+    model.layer("c", &[4, 2, 3, 3]);
+    model.layer("fc", &[4, 4]);
+    model.constant("n.weight", &[4], 1.0);
+    model.constant("n.bias", &[4], 0.0);
+    model.then(
+        "Conv",
+        "c",
+        &["c.weight", "c.bias"],
+        vec![ints("pads", &[1; 4])],
+    );
+    model.then(
+        "MaxPool",
+        "pool",
+        &[],
+        vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])],
+    );
+    model.then(
+        "InstanceNormalization",
+        "n",
+        &["n.weight", "n.bias"],
+        vec![],
+    );
+    let image = model.last();
+    model.node("Shape", "shape", &[&image], vec![]);
+    model.node("Expand", "same", &[&image, "shape_output_0"], vec![]);
+    model.then("Transpose", "turn", &[], vec![ints("perm", &[0, 2, 3, 1])]);
+    for name in ["one", "two"] {
+        model.then("MatMul", name, &["fc.weight"], vec![]);
+        model.then("Add", &format!("{name}.add"), &["fc.bias"], vec![]);
+    }
+    model.then("Softmax", "softmax", &[], vec![int("axis", -1)]);
+    model.then(
+        "ReduceMean",
+        "mean",
+        &[],
+        vec![ints("axes", &[1, 2]), int("keepdims", 1)],
+    );
+    model.then("Flatten", "flat", &[], vec![]);
+    model.finish(&[4])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whoever sends a model may send anything.
+    #[test]
+    fn files_with_changed_bytes_are_read_or_refused(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut model = varied();
+        for (place, byte) in changes {
+            let place = place.index(model.len());
+            model[place] = byte;
+        }
+        if let Some(cut) = cut {
+            model.truncate(cut.index(model.len()));
+        }
+        let graph = Graph::from_onnx(&model);
+        let report = ModelReport::read(&model);
+        if graph.is_ok() {
+            let report = report.unwrap();
+            prop_assert!(report.refusals.is_empty() || graph.unwrap().check_private_training().is_err());
+        }
+    }
+}
+
+#[test]
+fn the_varied_model_is_read() {
+    let graph = Graph::from_onnx(&varied()).unwrap();
+    assert_eq!(graph.output_shape().dims(), [4]);
+    assert_eq!(graph.parameters().len(), 6);
 }

@@ -551,53 +551,58 @@ fn ties_are_broken_as_pytorch_breaks_them() {
     assert_eq!(gradient[INPUT].data, [0.0]);
 }
 
-/// The reference itself, against differences of its loss.
-#[test]
-fn the_reference_agrees_with_finite_differences() {
-    let geometry = Geometry {
-        size: [6, 5],
-        kernel: [3, 2],
-        strides: [2, 1],
-        dilations: [1, 2],
-        pads: [1, 0, 2, 1],
+/// The reference itself, against differences of its loss, by up to 20 elements of each weight.
+fn check_reference(model: &[u8], seed: u64) {
+    let graph = Graph::from_onnx(model).unwrap();
+    let mut reference = Reference::new(model);
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let input = numbers(&mut rng, graph.input_shape().elements());
+    let input = Tensor {
+        dims: graph.input_shape().dims().to_vec(),
+        data: input.into_iter().map(f64::from).collect(),
     };
-    let pool = Geometry {
-        dilations: [1, 1],
-        pads: [1, 0, 1, 1],
-        ..geometry
-    };
-    let models = [
-        geometry.conv(4, 2),
-        pool.pool("MaxPool", false, false),
-        pool.pool("MaxPool", false, true),
-        pool.pool("AveragePool", false, false),
-        pool.pool("AveragePool", true, true),
-    ];
-    for model in models {
-        let mut reference = Reference::new(&model);
-        let mut rng = ChaCha20Rng::seed_from_u64(15);
-        let input = Tensor {
-            dims: vec![2, 6, 5],
-            data: numbers(&mut rng, 60).into_iter().map(f64::from).collect(),
-        };
-        let gradient = reference.gradient(&input, 1);
-        let names: Vec<String> = reference.weights.keys().cloned().collect();
-        for name in names {
-            for index in 0..reference.weights[&name].data.len().min(20) {
-                const STEP: f64 = 1e-6;
-                let mut loss_at = |shift: f64| {
-                    reference.weights.get_mut(&name).unwrap().data[index] += shift;
-                    let loss = reference.loss(&input, 1);
-                    reference.weights.get_mut(&name).unwrap().data[index] -= shift;
-                    loss
-                };
-                let slope = (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP);
-                let exact = gradient[&name].data[index];
-                assert!(
-                    (slope - exact).abs() <= 1e-6 * (1.0 + exact.abs()),
-                    "{name}[{index}]: {slope} and {exact}"
-                );
-            }
+    let gradient = reference.gradient(&input, 1);
+    let names: Vec<String> = reference.weights.keys().cloned().collect();
+    for name in names {
+        for index in 0..reference.weights[&name].data.len().min(20) {
+            const STEP: f64 = 1e-6;
+            let mut loss_at = |shift: f64| {
+                reference.weights.get_mut(&name).unwrap().data[index] += shift;
+                let loss = reference.loss(&input, 1);
+                reference.weights.get_mut(&name).unwrap().data[index] -= shift;
+                loss
+            };
+            let slope = (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP);
+            let exact = gradient[&name].data[index];
+            assert!(
+                (slope - exact).abs() <= 1e-6 * (1.0 + exact.abs()),
+                "{name}[{index}]: {slope} and {exact}"
+            );
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_reference_of_convolutions_agrees_with_finite_differences(
+        geometry in geometry(), rows in 1..3i64, group in prop::sample::select(vec![1i64, 2, 4]), seed in 0..1000u64,
+    ) {
+        check_reference(&geometry.conv(rows * group, group), seed);
+    }
+
+    #[test]
+    fn the_reference_of_pools_agrees_with_finite_differences(
+        geometry in geometry(), average in any::<bool>(), counts_padding in any::<bool>(), ceil in any::<bool>(),
+        seed in 0..1000u64,
+    ) {
+        let mut geometry = Geometry { dilations: [1, 1], ..geometry };
+        for axis in 0..4 {
+            geometry.pads[axis] = geometry.pads[axis].min(geometry.kernel[axis % 2] / 2);
+        }
+        prop_assume!(geometry.fits());
+        let operator = if average { "AveragePool" } else { "MaxPool" };
+        check_reference(&geometry.pool(operator, average && counts_padding, ceil), seed);
     }
 }

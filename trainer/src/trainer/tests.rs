@@ -634,4 +634,29 @@ fn plans_that_do_not_fit_are_refused() {
         Err(SetupError::Gradients(GradientPlanError::Unknown(_)))
     ));
     assert!(of(vec![("fc1.weight".to_owned(), LayerStrategy::Ghost)]).is_ok());
+
+    // A weight that two layers share has gradients by both, and no product alone.
+    let mut model = Builder::new("test", 1, &[3]);
+    model.layer("twice", &[3, 3]);
+    for name in ["one", "two"] {
+        let weights = ["twice.weight", "twice.bias"];
+        model.then("Gemm", name, &weights, vec![int("transB", 1)]);
+    }
+    let graph = Graph::from_onnx(&model.finish(&[3])).unwrap();
+    let of = |plan: GradientPlan| {
+        let trainer = Trainer::with_noise(graph.clone(), SGD, privacy(), threads(1), noise(1));
+        trainer.unwrap().with_gradients(&plan)
+    };
+    let ghost = of(GradientPlan {
+        layers: vec![("twice.weight".to_owned(), LayerStrategy::Ghost)],
+        ..GradientPlan::default()
+    });
+    assert!(matches!(
+        ghost,
+        Err(SetupError::Gradients(GradientPlanError::NoGhost(name))) if name == "twice.weight"
+    ));
+    assert!(matches!(
+        of(plan(EngineChoice::SampleParallel)),
+        Err(SetupError::Gradients(GradientPlanError::SampleParallel))
+    ));
 }

@@ -11,11 +11,10 @@ use tributary_protocol::{
     AccountantName, ColumnName, Digest, Input, Metrics, OFFER_SIZE_LIMIT, Offer, PartyName,
     SignedContract,
 };
-use tributary_trainer::MODEL_SIZE_LIMIT;
 
 use super::training::TrainingArgs;
 use super::words::Words;
-use crate::cli::files::{UnlockArgs, read_limited, write_new};
+use crate::cli::files::{UnlockArgs, read_limited, read_model, write_new};
 use crate::drafting::{Wishes, draft, validity_from};
 use crate::failures::{contract_failure, home_failure};
 use crate::home::ConsumerHome;
@@ -173,7 +172,7 @@ struct Written<'a> {
 
 pub(in crate::cli) fn new(args: NewArgs, console: &Console) -> Result<(), Failure> {
     let (home, identity) = args.unlock.open(console)?;
-    let onnx = read_limited(&args.model, MODEL_SIZE_LIMIT)?;
+    let onnx = read_model(&args.model)?;
     let model = ModelAtHand::read(Some(&onnx));
     if let ModelAtHand::Unusable(error) = &model {
         return Err(Failure::from_error(ErrorCode::MODEL_UNSUPPORTED, error)

@@ -96,11 +96,7 @@ pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
         extent,
     });
     let operator = Conv {
-        affine: Affine {
-            convolution,
-            weights: weights.clone(),
-            bias: bias.clone(),
-        },
+        affine: Affine::new(convolution, 1, weights.clone(), bias.clone()),
         groups,
         rows,
         group_input: channels / groups * padded[0] * padded[1],

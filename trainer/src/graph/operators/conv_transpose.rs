@@ -1,17 +1,11 @@
 //! ConvTranspose in one dimension or two: the way back of a convolution is its way forward, and the other way round.
 
-use std::ops::Range;
-
+use super::affine::Affine;
 use super::windows::{Image, Windows, two};
 use crate::graph::error::GraphError;
 use crate::graph::node::Node;
-use crate::graph::operator::{
-    Backward, Forward, GradientPass, Operator, ParameterGradients, ProductGradients, Scaled,
-    Scratch,
-};
 use crate::graph::plan::Imported;
 use crate::graph::shape::display_dims;
-use crate::grid::round_small;
 use crate::products::{Convolution, Geometry};
 
 pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
@@ -113,182 +107,8 @@ pub(crate) fn import(node: &mut Node<'_, '_>) -> Result<Imported, GraphError> {
         extent: image.size,
     });
     Ok(Imported::Step {
-        operator: Box::new(ConvTranspose {
-            convolution,
-            weights,
-            bias,
-            positions: size[0] * size[1],
-        }),
+        operator: Box::new(Affine::turned(convolution, 1, weights, bias)),
         inputs: vec![input],
         shape,
     })
-}
-
-#[derive(Debug)]
-struct ConvTranspose {
-    convolution: Convolution,
-    weights: Range<usize>,
-    bias: Range<usize>,
-    /// Of the output.
-    positions: usize,
-}
-
-impl ConvTranspose {
-    /// The gradient of the bias, summed over some examples.
-    fn bias_gradient(&self, pass: &GradientPass<'_>, examples: Range<usize>) -> Vec<f32> {
-        let mut sums = vec![0.0; self.bias.len()];
-        let size = sums.len() * self.positions;
-        if size > 0 {
-            let own = &pass.output_gradient[examples.start * size..examples.end * size];
-            for example in own.chunks_exact(size) {
-                for (sum, line) in sums.iter_mut().zip(example.chunks_exact(self.positions)) {
-                    *sum += line.iter().sum::<f32>();
-                }
-            }
-        }
-        sums
-    }
-
-    /// What the convolution has for input and gradient is the gradient and the input here.
-    fn turned<T>(&self, pass: &GradientPass<'_>, run: impl FnOnce(&GradientPass<'_>) -> T) -> T {
-        let inputs = [pass.output_gradient];
-        run(&GradientPass {
-            inputs: &inputs,
-            output_gradient: pass.inputs[0],
-            ..*pass
-        })
-    }
-}
-
-impl Operator for ConvTranspose {
-    fn packed(&self) -> usize {
-        self.convolution.packed()
-    }
-
-    fn pack(&self, weights: &[f32], packed: &mut [f32]) {
-        self.convolution
-            .pack(&weights[self.weights.clone()], packed);
-    }
-
-    fn forward(&self, pass: &mut Forward<'_>) {
-        self.convolution.backward(
-            pass.isa,
-            pass.packed,
-            pass.inputs[0],
-            pass.output,
-            pass.scratch,
-        );
-        let bias = &pass.weights[self.bias.clone()];
-        if !bias.is_empty() {
-            let lines = pass
-                .output
-                .chunks_exact_mut(self.positions)
-                .zip(bias.iter().cycle());
-            for (line, bias) in lines {
-                line.iter_mut().for_each(|value| *value += bias);
-            }
-        }
-    }
-
-    fn backward(&self, pass: &mut Backward<'_>) {
-        if let Some(target) = &mut pass.input_gradients[0] {
-            self.convolution.forward(
-                pass.isa,
-                pass.packed,
-                &[],
-                pass.output_gradient,
-                target,
-                pass.scratch,
-            );
-        }
-    }
-
-    fn gradients(&self) -> Option<&dyn ParameterGradients> {
-        Some(self)
-    }
-}
-
-impl ParameterGradients for ConvTranspose {
-    fn instantiate(
-        &self,
-        pass: &GradientPass<'_>,
-        examples: Range<usize>,
-        scratch: &mut Scratch,
-        gradient: &mut [f32],
-    ) {
-        let (weights, bias) = gradient.split_at_mut(self.weights.len());
-        self.turned(pass, |turned| {
-            self.convolution
-                .instantiate(turned, examples.clone(), scratch, weights);
-        });
-        bias.copy_from_slice(&self.bias_gradient(pass, examples));
-    }
-
-    fn products(&self) -> Option<&dyn ProductGradients> {
-        Some(self)
-    }
-}
-
-impl ProductGradients for ConvTranspose {
-    fn costs(&self, examples: usize) -> [u64; 2] {
-        self.convolution.costs(examples)
-    }
-
-    fn ghost_squared_norm(
-        &self,
-        pass: &GradientPass<'_>,
-        examples: Range<usize>,
-        scratch: &mut Scratch,
-    ) -> f64 {
-        let bias = self.bias_gradient(pass, examples.clone());
-        let weights = self.turned(pass, |turned| {
-            self.convolution
-                .ghost_squared_norm(turned, examples, scratch)
-        });
-        weights
-            + bias
-                .iter()
-                .map(|&value| f64::from(value).powi(2))
-                .sum::<f64>()
-    }
-
-    fn add_rounded(
-        &self,
-        pass: &GradientPass<'_>,
-        entities: &[Scaled],
-        scratch: &mut Scratch,
-        sums: &mut [i64],
-        squares: &mut [f64],
-    ) {
-        let (weights, bias) = sums.split_at_mut(self.weights.len());
-        self.turned(pass, |turned| {
-            self.convolution
-                .add_rounded(turned, entities, scratch, weights, squares);
-        });
-        for (entity, square) in entities.iter().zip(squares) {
-            let gradient = self.bias_gradient(pass, entity.examples.clone());
-            for (sum, value) in bias.iter_mut().zip(gradient) {
-                let (number, squared) = round_small(value, entity.scale);
-                *sum += i64::from(number);
-                *square += squared;
-            }
-        }
-    }
-
-    fn add(
-        &self,
-        pass: &GradientPass<'_>,
-        examples: Range<usize>,
-        scratch: &mut Scratch,
-        sums: &mut [f32],
-    ) {
-        let (weights, bias) = sums.split_at_mut(self.weights.len());
-        self.turned(pass, |turned| {
-            self.convolution
-                .add(turned, examples.clone(), scratch, weights);
-        });
-        for (sum, value) in bias.iter_mut().zip(self.bias_gradient(pass, examples)) {
-            *sum += value;
-        }
-    }
 }

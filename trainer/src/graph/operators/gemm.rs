@@ -17,11 +17,12 @@ pub(crate) fn operator(
     bias: Range<usize>,
 ) -> Box<dyn Operator> {
     Box::new(Gemm {
-        affine: Affine {
-            convolution: Convolution::linear(columns, rows),
-            weights: weights.clone(),
-            bias: bias.clone(),
-        },
+        affine: Affine::new(
+            Convolution::linear(columns, rows),
+            1,
+            weights.clone(),
+            bias.clone(),
+        ),
         taps: (0..columns).collect(),
         weights,
         bias,

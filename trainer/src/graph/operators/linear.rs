@@ -8,10 +8,7 @@ use super::side::together;
 use crate::graph::error::GraphError;
 use crate::graph::index;
 use crate::graph::node::Node;
-use crate::graph::operator::{
-    Backward, Forward, GradientPass, Operator, ParameterGradients, ProductGradients, Scaled,
-    Scratch,
-};
+use crate::graph::operator::{Backward, Forward, Operator};
 use crate::graph::pending::{self, product_view};
 use crate::graph::plan::{Imported, Pending, Stored, Term, Value};
 use crate::graph::shape::display_dims;
@@ -119,209 +116,14 @@ pub(crate) fn operator(
 ) -> Box<dyn Operator> {
     let bias = bias.unwrap_or(weights.end..weights.end);
     if !outputs_first {
-        return Box::new(Turned {
-            rows,
-            outputs,
-            convolution: Convolution::linear(outputs, inputs),
-            weights,
-            bias,
-        });
+        let convolution = Convolution::linear(outputs, inputs);
+        return Box::new(Affine::turned(convolution, rows, weights, bias));
     }
     if rows == 1 {
         return gemm::operator(inputs, outputs, weights, bias);
     }
-    Box::new(Linear {
-        rows,
-        affine: Affine {
-            convolution: Convolution::linear(inputs, outputs),
-            weights,
-            bias,
-        },
-    })
-}
-
-/// A linear layer over rows: each is to the product what an example is elsewhere.
-#[derive(Debug)]
-struct Linear {
-    rows: usize,
-    affine: Affine,
-}
-
-impl Linear {
-    fn rows_of(&self, examples: Range<usize>) -> Range<usize> {
-        examples.start * self.rows..examples.end * self.rows
-    }
-}
-
-impl Operator for Linear {
-    fn packed(&self) -> usize {
-        self.affine.packed()
-    }
-
-    fn pack(&self, weights: &[f32], packed: &mut [f32]) {
-        self.affine.pack(weights, packed);
-    }
-
-    fn forward(&self, pass: &mut Forward<'_>) {
-        self.affine.forward(pass);
-    }
-
-    fn backward(&self, pass: &mut Backward<'_>) {
-        self.affine.backward(pass);
-    }
-
-    fn gradients(&self) -> Option<&dyn ParameterGradients> {
-        Some(self)
-    }
-}
-
-impl ParameterGradients for Linear {
-    fn instantiate(
-        &self,
-        pass: &GradientPass<'_>,
-        examples: Range<usize>,
-        scratch: &mut Scratch,
-        gradient: &mut [f32],
-    ) {
-        self.affine
-            .instantiate(pass, self.rows_of(examples), scratch, gradient);
-    }
-
-    fn products(&self) -> Option<&dyn ProductGradients> {
-        Some(self)
-    }
-}
-
-impl ProductGradients for Linear {
-    fn costs(&self, examples: usize) -> [u64; 2] {
-        self.affine.costs(examples * self.rows)
-    }
-
-    fn ghost_squared_norm(
-        &self,
-        pass: &GradientPass<'_>,
-        examples: Range<usize>,
-        scratch: &mut Scratch,
-    ) -> f64 {
-        self.affine
-            .ghost_squared_norm(pass, self.rows_of(examples), scratch)
-    }
-
-    fn add_rounded(
-        &self,
-        pass: &GradientPass<'_>,
-        entities: &[Scaled],
-        scratch: &mut Scratch,
-        sums: &mut [i64],
-        squares: &mut [f64],
-    ) {
-        let entities: Vec<Scaled> = entities
-            .iter()
-            .map(|entity| Scaled {
-                examples: self.rows_of(entity.examples.clone()),
-                scale: entity.scale,
-            })
-            .collect();
-        self.affine
-            .add_rounded(pass, &entities, scratch, sums, squares);
-    }
-
-    fn add(
-        &self,
-        pass: &GradientPass<'_>,
-        examples: Range<usize>,
-        scratch: &mut Scratch,
-        sums: &mut [f32],
-    ) {
-        self.affine.add(pass, self.rows_of(examples), scratch, sums);
-    }
-}
-
-/// A linear layer whose weight is kept as inputs x outputs: the product backwards of a layer the other way round.
-#[derive(Debug)]
-struct Turned {
-    rows: usize,
-    outputs: usize,
-    /// From outputs to inputs.
-    convolution: Convolution,
-    weights: Range<usize>,
-    bias: Range<usize>,
-}
-
-impl Operator for Turned {
-    fn packed(&self) -> usize {
-        self.convolution.packed()
-    }
-
-    fn pack(&self, weights: &[f32], packed: &mut [f32]) {
-        self.convolution
-            .pack(&weights[self.weights.clone()], packed);
-    }
-
-    fn forward(&self, pass: &mut Forward<'_>) {
-        self.convolution.backward(
-            pass.isa,
-            pass.packed,
-            pass.inputs[0],
-            pass.output,
-            pass.scratch,
-        );
-        let bias = &pass.weights[self.bias.clone()];
-        if !bias.is_empty() {
-            for row in pass.output.chunks_exact_mut(self.outputs) {
-                row.iter_mut()
-                    .zip(bias)
-                    .for_each(|(value, bias)| *value += bias);
-            }
-        }
-    }
-
-    fn backward(&self, pass: &mut Backward<'_>) {
-        if let Some(target) = &mut pass.input_gradients[0] {
-            self.convolution.forward(
-                pass.isa,
-                pass.packed,
-                &[],
-                pass.output_gradient,
-                target,
-                pass.scratch,
-            );
-        }
-    }
-
-    fn gradients(&self) -> Option<&dyn ParameterGradients> {
-        Some(self)
-    }
-}
-
-impl ParameterGradients for Turned {
-    fn instantiate(
-        &self,
-        pass: &GradientPass<'_>,
-        examples: Range<usize>,
-        scratch: &mut Scratch,
-        gradient: &mut [f32],
-    ) {
-        let (weights, bias) = gradient.split_at_mut(self.weights.len());
-        let rows = examples.start * self.rows..examples.end * self.rows;
-        let inputs = [pass.output_gradient];
-        let turned = GradientPass {
-            inputs: &inputs,
-            output_gradient: pass.inputs[0],
-            ..*pass
-        };
-        self.convolution
-            .instantiate(&turned, rows.clone(), scratch, weights);
-        bias.fill(0.0);
-        if !bias.is_empty() {
-            let own = &pass.output_gradient[rows.start * self.outputs..rows.end * self.outputs];
-            for row in own.chunks_exact(self.outputs) {
-                bias.iter_mut()
-                    .zip(row)
-                    .for_each(|(sum, value)| *sum += value);
-            }
-        }
-    }
+    let convolution = Convolution::linear(inputs, outputs);
+    Box::new(Affine::new(convolution, rows, weights, bias))
 }
 
 /// A product of two tensors of each example, matrix by matrix.
