@@ -7,10 +7,10 @@ use tributary_accounting::{
 };
 use tributary_attest::Policy;
 use tributary_protocol::{
-    AccountantName, Attestation, Average, Column, ColumnName, ColumnType, Combine, Dataset,
-    DatasetName, Digest, Disclosure, Document, Input, Label, LedgerTerms, Loss, Metrics, Model,
-    Offer, Optimiser, Party, PartyKey, PartyName, PartyRole, People, Pipeline, Privacy, Schedule,
-    SealingKey, Unit, Validity,
+    AccountantName, AdaptiveClipping, Attestation, Average, Clipping, Column, ColumnName,
+    ColumnType, Combine, Dataset, DatasetName, Digest, Disclosure, Document, Input, Label,
+    LedgerTerms, Loss, Metrics, Model, Offer, Optimiser, Party, PartyKey, PartyName, PartyRole,
+    People, Pipeline, Privacy, Schedule, SealingKey, Unit, Validity,
 };
 
 /// What the consumer wants; the rest of a contract follows from it and from the offers.
@@ -40,6 +40,8 @@ pub struct Wishes {
     pub noise_multiplier: Option<f64>,
     /// The longest gradient that one record may contribute.
     pub clipping_norm: f64,
+    /// How gradients are clipped to it.
+    pub clipping: ClippingWish,
     /// Steps of one run.
     pub steps: u64,
     /// What training makes small.
@@ -66,6 +68,15 @@ pub struct Wishes {
     pub ledger: Option<PartyName>,
     /// Which measurements of the model leave the aggregator.
     pub metrics: Metrics,
+}
+
+/// How gradients shall be clipped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ClippingWish {
+    /// In this way.
+    As(Clipping),
+    /// Adaptively with the settings of Andrew et al. 2021, where the noise on the count follows from the average batch.
+    Adaptive,
 }
 
 /// Why no contract can be written.
@@ -199,6 +210,8 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
             .get()
         }
     };
+    let records: u64 = datasets.iter().map(|dataset| dataset.records).sum();
+    let average_batch = wishes.sampling_rate * records as f64;
     Ok(Document {
         version: 1,
         purpose: wishes.purpose,
@@ -227,6 +240,7 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
             sampling_rate: wishes.sampling_rate,
             noise_multiplier,
             clipping_norm: wishes.clipping_norm,
+            clipping: wishes.clipping.settled(average_batch, noise_multiplier),
             delta: wishes.delta,
             accountant: wishes.accountant,
         },
@@ -252,6 +266,20 @@ pub fn validity_from(now: DateTime<Utc>, days: u32) -> Validity {
     Validity {
         not_before: now - TimeDelta::minutes(1),
         not_after: now + TimeDelta::days(days.into()),
+    }
+}
+
+impl ClippingWish {
+    fn settled(self, average_batch: f64, noise_multiplier: f64) -> Clipping {
+        match self {
+            Self::As(clipping) => clipping,
+            Self::Adaptive => Clipping::Adaptive(AdaptiveClipping {
+                quantile: 0.5,
+                learning_rate: 0.2,
+                // The paper's twentieth; of small batches more, so that the gradients' noise grows by at most an eighth.
+                count_noise: (average_batch / 20.0).max(noise_multiplier),
+            }),
+        }
     }
 }
 

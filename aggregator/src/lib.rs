@@ -23,7 +23,7 @@ mod terms;
 mod training;
 mod validation;
 
-pub use drafting::{DraftError, Wishes, draft, validity_from};
+pub use drafting::{ClippingWish, DraftError, Wishes, draft, validity_from};
 pub use evaluation::{ClassScore, Evaluation, EvaluationError, evaluate};
 pub use home::{ConsumerHome, ContractFileError, HomeError, RegisteredContract, ledger_members};
 pub use model_fit::{ModelMisfit, misfits};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use tributary_protocol::{Average, Course, Loss, Optimiser, Schedule};
+use tributary_protocol::{Average, Clipping, Course, Loss, Optimiser, Schedule};
 
 /// A set of settings: one that comes with the project, or a TOML file with exactly these fields.
 ///
@@ -15,6 +15,7 @@ use tributary_protocol::{Average, Course, Loss, Optimiser, Schedule};
 ///     deviation = 0.5
 ///     sampling_rate = 0.02
 ///     clipping_norm = 1.0
+///     clipping = { automatic = { stability = 0.01 } }
 ///     steps = 400
 ///     delta = 1e-5
 ///     loss = "cross-entropy"
@@ -39,6 +40,9 @@ pub struct Recipe {
     pub sampling_rate: f64,
     /// The longest gradient that one record may contribute.
     pub clipping_norm: f64,
+    /// How gradients are clipped to it; flat where left out.
+    #[serde(default)]
+    pub clipping: Clipping,
     /// Steps of one run.
     pub steps: u64,
     /// What training makes small.
@@ -85,6 +89,7 @@ impl Recipe {
             deviation: 1.0,
             sampling_rate: 2048.0 / 60_000.0,
             clipping_norm: 1.0,
+            clipping: Clipping::Flat,
             steps: 400,
             loss: Loss::CrossEntropy,
             optimiser: Optimiser::Sgd {

@@ -41,10 +41,11 @@ pub use checkpoint::{
     CHECKPOINT_SIZE_LIMIT, CheckpointError, CheckpointKey, OpenedCheckpoint, SealedCheckpoint,
 };
 pub use contract::{
-    AccountantName, Attestation, Average, CONTRACT_SIZE_LIMIT, CONTRACT_TYPE, Combine, Contract,
-    ContractError, Course, Dataset, DatasetPlan, DatasetRef, Disclosure, Document, Input, Label,
-    LedgerTerms, Loss, Metrics, Model, Optimiser, Party, PartyRole, People, Pipeline, Plan,
-    Privacy, Schedule, SignedContract, Unit, Validity, WarmUp, WeightedLoss,
+    AccountantName, AdaptiveClipping, Attestation, Average, CONTRACT_SIZE_LIMIT, CONTRACT_TYPE,
+    Clipping, Combine, Contract, ContractError, Course, Dataset, DatasetPlan, DatasetRef,
+    Disclosure, Document, Input, Label, LedgerTerms, Loss, Metrics, Model, Optimiser, Party,
+    PartyRole, People, Pipeline, Plan, Privacy, Schedule, SignedContract, Unit, Validity, WarmUp,
+    WeightedLoss,
 };
 pub use digest::{Digest, DigestSyntax};
 pub use dsse::{ENVELOPE_SIZE_LIMIT, Envelope, EnvelopeError};

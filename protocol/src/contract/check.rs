@@ -142,12 +142,14 @@ pub(super) fn parse(payload: &[u8]) -> Result<Contract, ContractError> {
     check_datasets(&document, &parties)?;
     check_pipeline(&document)?;
     let (sampling_rate, noise_multiplier, delta) = check_privacy(&document)?;
+    let gradient_noise = check_clipping(&document, noise_multiplier)?;
     check_attestation(&document)?;
     check_ledger(&document, &parties)?;
     Ok(Contract {
         digest: Digest::of(payload),
         sampling_rate,
         noise_multiplier,
+        gradient_noise,
         delta,
         parties,
         document,
@@ -379,6 +381,21 @@ fn check_privacy(
         Delta::new(privacy.delta)
             .map_err(|_| refuse("delta", "a probability above 0, below 1", privacy.delta))?,
     ))
+}
+
+fn check_clipping(
+    document: &Document,
+    noise_multiplier: NoiseMultiplier,
+) -> Result<NoiseMultiplier, ContractError> {
+    let clipping = document.privacy.clipping;
+    clipping.check(noise_multiplier)?;
+    clipping
+        .gradient_noise(noise_multiplier)
+        .map_err(|error| ContractError::Field {
+            field: "privacy.clipping".to_owned(),
+            expected: "a mode that leaves noise to the gradients".to_owned(),
+            got: error.to_string(),
+        })
 }
 
 fn check_attestation(document: &Document) -> Result<(), ContractError> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tributary_accounting::{Accountant, Pld, Rdp};
 use tributary_attest::Policy;
 
+use super::clipping::Clipping;
 use super::training::{Average, Loss, Optimiser, Schedule, is_default};
 use crate::digest::Digest;
 use crate::identity::PartyKey;
@@ -171,10 +172,13 @@ pub struct Privacy {
     pub people: People,
     /// The probability with which each record takes part in each step.
     pub sampling_rate: f64,
-    /// The noise's standard deviation, in clipping norms.
+    /// The noise's standard deviation, in clipping norms: of all that a step releases together.
     pub noise_multiplier: f64,
-    /// The longest gradient that one record may contribute.
+    /// The longest gradient that one record may contribute; where clipping is adaptive, the one that it begins with.
     pub clipping_norm: f64,
+    /// How gradients are clipped to it; flat where left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clipping: Clipping,
     /// The probability that epsilon does not bound.
     pub delta: f64,
     /// How steps are turned into epsilon, by agents' meters, the ledger and plans alike.

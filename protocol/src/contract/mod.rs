@@ -3,6 +3,7 @@
 mod arithmetic;
 mod check;
 mod check_training;
+mod clipping;
 mod document;
 mod signing;
 mod terms;
@@ -20,6 +21,7 @@ use tributary_accounting::{Delta, NoiseMultiplier, SamplingRate, Steps};
 
 pub use arithmetic::{DatasetPlan, Plan};
 pub use check::ContractError;
+pub use clipping::{AdaptiveClipping, Clipping};
 pub use document::{
     AccountantName, Attestation, Combine, Dataset, Disclosure, Document, Input, Label, LedgerTerms,
     Metrics, Model, Party, PartyRole, People, Pipeline, Privacy, Unit, Validity,
@@ -63,6 +65,7 @@ pub struct Contract {
     document: Document,
     sampling_rate: SamplingRate,
     noise_multiplier: NoiseMultiplier,
+    gradient_noise: NoiseMultiplier,
     delta: Delta,
     parties: BTreeMap<PartyName, (PartyRole, PartyKey)>,
 }
@@ -137,9 +140,16 @@ impl Contract {
         self.sampling_rate
     }
 
-    /// The noise's standard deviation, in clipping norms.
+    /// The noise's standard deviation, in clipping norms: of all that a step releases together, which is what accountants
+    /// count.
     pub fn noise_multiplier(&self) -> NoiseMultiplier {
         self.noise_multiplier
+    }
+
+    /// The standard deviation of the noise on gradients, in clipping norms: [`Self::noise_multiplier`], or more where
+    /// clipping is adaptive and counts gradients besides.
+    pub fn gradient_noise(&self) -> NoiseMultiplier {
+        self.gradient_noise
     }
 
     /// How steps are turned into epsilon.

@@ -6,6 +6,7 @@ mod absence;
 mod attestation;
 mod authorisation;
 mod budget;
+mod clipping;
 mod contracts;
 mod crashes;
 mod disks;

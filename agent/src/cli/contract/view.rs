@@ -24,6 +24,8 @@ pub(super) struct View {
     pub(super) document: Document,
     pub(super) signatures: Vec<Signature>,
     pub(super) datasets: Vec<DatasetView>,
+    /// What is added to a sum of gradients, in clipping norms.
+    pub(super) gradient_noise: f64,
     /// All that ever leaves the aggregator.
     pub(super) leaves: Vec<String>,
     /// What concerns the party whose home was given.
@@ -171,6 +173,7 @@ impl View {
             document,
             signatures,
             datasets,
+            gradient_noise: contract.gradient_noise().get(),
             you,
             warnings,
         })

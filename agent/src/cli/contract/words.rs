@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tributary_attest::{CodeRule, Policy};
 use tributary_console::{Align, HumanDuration, Table};
-use tributary_protocol::{Optimiser, PartyRole};
+use tributary_protocol::{Clipping, Optimiser, PartyRole};
 
 use super::view::{DatasetView, SignatureState, View};
 
@@ -143,10 +143,8 @@ fn how_it_is_trained(view: &View, out: &mut dyn Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "  each record's gradient is cut to {}, and noise of {:.4} times that is added to each sum; \
-         steps are counted by {}",
-        privacy.clipping_norm,
-        privacy.noise_multiplier,
+        "  {}; steps are counted by {}",
+        clipping(view),
         privacy.accountant.accountant().name()
     )?;
     let optimiser = match pipeline.optimiser {
@@ -164,6 +162,32 @@ fn how_it_is_trained(view: &View, out: &mut dyn Write) -> io::Result<()> {
         out,
         "  the unit of privacy is one record of one dataset; nobody is taken to be in two datasets\n"
     )
+}
+
+fn clipping(view: &View) -> String {
+    let privacy = &view.document.privacy;
+    let (norm, whole, noise) = (
+        privacy.clipping_norm,
+        privacy.noise_multiplier,
+        view.gradient_noise,
+    );
+    match privacy.clipping {
+        Clipping::Flat => format!(
+            "each record's gradient is cut to {norm}, and noise of {noise:.4} times that is added to each sum"
+        ),
+        Clipping::PerLayer => format!(
+            "each record's gradient is cut to {norm}, layer by layer, and noise of {noise:.4} times that is added to each sum"
+        ),
+        Clipping::Automatic { .. } => format!(
+            "each record's gradient is scaled to at most {norm}, and noise of {noise:.4} times that is added to each sum"
+        ),
+        Clipping::Adaptive(adaptive) => format!(
+            "each record's gradient is cut to a length that begins at {norm} and follows the {} quantile of all, and noise of \
+             {noise:.4} times that is added to each sum; how many were shorter is counted, with noise of {:.4} records, which \
+             together costs what noise of {whole:.4} costs",
+            adaptive.quantile, adaptive.count_noise
+        ),
+    }
 }
 
 fn which_programs(view: &View, out: &mut dyn Write) -> io::Result<()> {

@@ -289,6 +289,7 @@ impl NewArgs {
             sampling_rate,
             noise_multiplier: training.noise_multiplier,
             clipping_norm,
+            clipping: training.clipping(recipe),
             steps,
             loss: training.loss(recipe),
             optimiser,

@@ -6,7 +6,8 @@ use serde::Serialize;
 use tributary_attest::{CodeRule, Criterion, Policy};
 use tributary_console::{Align, ErrorCode, Failure, FailureContext as _, Table};
 use tributary_protocol::{
-    Digest, Document, Metrics, PartyName, PartyRole, Schedule, SequenceNumber, SignedContract,
+    Clipping, Digest, Document, Metrics, PartyName, PartyRole, Schedule, SequenceNumber,
+    SignedContract,
 };
 
 use crate::validation::warnings;
@@ -19,6 +20,8 @@ pub(super) struct Words<'a> {
     /// Parties without a valid signature.
     missing: Vec<PartyName>,
     spending: Vec<Spending>,
+    /// What is added to a sum of gradients, in clipping norms.
+    gradient_noise: f64,
     warnings: Vec<String>,
     document: &'a Document,
 }
@@ -60,6 +63,7 @@ impl<'a> Words<'a> {
             number,
             missing: signed.missing(),
             spending,
+            gradient_noise: contract.gradient_noise().get(),
             warnings: warnings(contract),
             document: contract.document(),
         })
@@ -164,13 +168,17 @@ impl<'a> Words<'a> {
         if let Some(average) = pipeline.average {
             writeln!(out, "weights: averaged, {} kept in a step", average.decay)?;
         }
+        if privacy.clipping != Clipping::Flat {
+            let clipping = json(serde_json::to_string(&privacy.clipping))?;
+            writeln!(out, "clipping: {clipping}")?;
+        }
         writeln!(
             out,
             "privacy: each record of a dataset, by sampling at {:.6}, clipping to {} and noise of {:.4} clipping norms; \
              delta {:e}, counted by {}; nobody is in two datasets",
             privacy.sampling_rate,
             privacy.clipping_norm,
-            privacy.noise_multiplier,
+            self.gradient_noise,
             privacy.delta,
             privacy.accountant.accountant().name()
         )

@@ -168,10 +168,57 @@ fn what_is_asked_of_training_stands_in_the_contract() {
 }
 
 #[test]
+fn clipping_is_a_mode_by_name_or_with_settings() {
+    let scene = Scene::new();
+    let mut file = 0;
+    let mut clipping = |flags: &str| {
+        file += 1;
+        let line = NEW.replace("contract.dsse", &format!("{file}.dsse"));
+        scene.ok(&format!("{line} {flags}"))["contract"]["privacy"].clone()
+    };
+    assert!(clipping("").get("clipping").is_none());
+    assert_eq!(clipping("--clipping per-layer")["clipping"], "per-layer");
+    assert_eq!(
+        clipping("--clipping automatic")["clipping"],
+        json!({"automatic": {"stability": 0.01}})
+    );
+    // A twentieth of the average batch would be 5.
+    let adaptive = clipping("--clipping adaptive --sampling-rate 0.1 --noise-multiplier 8");
+    assert_eq!(
+        adaptive["clipping"],
+        json!({"adaptive": {"quantile": 0.5, "learning_rate": 0.2, "count_noise": 8.0}})
+    );
+    assert_eq!(
+        clipping(r#"--clipping {"automatic":{"stability":0.5}}"#)["clipping"],
+        json!({"automatic": {"stability": 0.5}})
+    );
+    let shown = scene.say(&format!("contract show DIR/{file}.dsse"));
+    assert!(
+        shown.stdout.contains("clipping: {\"automatic\""),
+        "{}",
+        shown.stdout
+    );
+    scene
+        .run(&format!("{NEW} --clipping hard"))
+        .error(Exit::Usage, "usage");
+    let quiet = "divisor = 255.0\nmean = 0.5\ndeviation = 0.5\nsampling_rate = 0.05\nclipping_norm = 1.5\nsteps = 9\n\
+                 delta = 1e-5\nloss = \"mse\"\noptimiser = { kind = \"sgd\", learning_rate = 0.1, momentum = 0.9 }\n\
+                 [clipping.adaptive]\nquantile = 0.5\nlearning_rate = 0.2\ncount_noise = 0.1\n";
+    scene.put("quiet.toml", quiet.as_bytes());
+    let line = NEW.replace("--recipe mnist", "--recipe DIR/quiet.toml");
+    check_refused(
+        &scene,
+        &format!("{line} --noise-multiplier 1"),
+        "contract-invalid",
+        "privacy.clipping.adaptive.count_noise",
+    );
+}
+
+#[test]
 fn a_recipe_can_be_a_file() {
     let scene = Scene::new();
     let recipe = "divisor = 255.0\nmean = 0.5\ndeviation = 0.5\nsampling_rate = 0.05\nclipping_norm = 1.5\nsteps = 9\n\
-                  delta = 1e-5\nloss = \"mse\"\n[optimiser]\nkind = \"rmsprop\"\nlearning_rate = 0.01\ndecay = 0.9\n\
+                  delta = 1e-5\nclipping = { automatic = { stability = 0.5 } }\nloss = \"mse\"\n[optimiser]\nkind = \"rmsprop\"\nlearning_rate = 0.01\ndecay = 0.9\n\
                   epsilon = 1e-8\nmomentum = 0.0\n";
     scene.put("own.toml", recipe.as_bytes());
     let line = NEW.replace("--recipe mnist", "--recipe DIR/own.toml");
@@ -181,6 +228,10 @@ fn a_recipe_can_be_a_file() {
     assert_eq!(document["pipeline"]["loss"], "mse");
     assert_eq!(document["pipeline"]["optimiser"]["kind"], "rmsprop");
     assert_eq!(document["privacy"]["clipping_norm"], 1.5);
+    assert_eq!(
+        document["privacy"]["clipping"],
+        json!({"automatic": {"stability": 0.5}})
+    );
 }
 
 #[test]
