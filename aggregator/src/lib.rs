@@ -21,6 +21,7 @@ mod receipts;
 mod recipe;
 mod terms;
 mod training;
+mod trial;
 mod validation;
 
 pub use drafting::{ClippingWish, DraftError, Wishes, draft, validity_from};
@@ -33,4 +34,5 @@ pub use recipe::{Recipe, RecipeError};
 pub use training::{
     CurvePoint, DatasetReport, RunFolder, TrainArgs, TrainReport, curves_svg, train,
 };
+pub use trial::{MeasuredStep, StepCost, TrialError, measure_step};
 pub use validation::{Finding, ModelAtHand, findings, warnings};

@@ -1,7 +1,7 @@
 //! What a run would cost in privacy, bytes, time and memory, before anything is spent.
 
 use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use tributary_accounting::{AccountingError, largest_steps};
@@ -11,6 +11,7 @@ use tributary_protocol::{
 use tributary_trainer::{Examples, Graph, SetupError, TrainError, Trainer};
 
 use crate::terms;
+use crate::trial::step_times;
 
 /// Trial steps are given at most this many examples; larger ones are extrapolated, since time grows with examples.
 const TRIAL_EXAMPLES: usize = 1024;
@@ -205,13 +206,6 @@ fn median_step(
     let classes = contract.document().pipeline.label.classes;
     let labels: Vec<u32> = (0..count as u32).map(|index| index % classes).collect();
     let examples = Examples::labelled(&inputs, &labels);
-    trainer.step(&examples)?;
-    let mut times = Vec::new();
-    for _ in 0..TRIAL_STEPS {
-        let start = Instant::now();
-        trainer.step(&examples)?;
-        times.push(start.elapsed());
-    }
-    times.sort_unstable();
+    let times = step_times(&mut trainer, &examples, TRIAL_STEPS)?;
     Ok(times[times.len() / 2])
 }
