@@ -80,6 +80,15 @@ impl Recipe {
     /// The recipes that come with the project.
     pub const NAMES: [&'static str; 2] = ["mnist", "mnist-scatter"];
 
+    /// The network that a recipe of the project is for, as `aggregator model new` calls it; none for other names.
+    pub fn network(name: &str) -> Option<&'static str> {
+        match name {
+            "mnist" => Some("mnist-cnn"),
+            "mnist-scatter" => Some("mnist-scatter"),
+            _ => None,
+        }
+    }
+
     /// For `mnist-cnn` on some tens of thousands of grey images of 28x28, at an epsilon of about 3.
     pub fn mnist() -> Self {
         Self {
@@ -185,6 +194,7 @@ mod tests {
     fn every_name_is_a_recipes() {
         for name in Recipe::NAMES {
             assert!(name.parse::<Recipe>().is_ok());
+            assert!(Recipe::network(name).is_some());
         }
         let error = "imagenet".parse::<Recipe>().unwrap_err();
         assert!(error.to_string().contains("mnist-scatter"), "{error}");

@@ -69,8 +69,40 @@ const BATCH: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
 enum Network {
     /// Two convolutions and two linear layers with tanh, for grey images of 28x28 and 10 classes.
     MnistCnn,
+    /// The same with ReLU.
+    MnistCnnRelu,
     /// Fixed wavelet features and one trained linear layer, for the same.
     MnistScatter,
+    /// LeNet for colour images of 32x32 and 10 classes.
+    Lenet,
+    /// A U-Net of four levels for grey images of 128x128 and a mask of the same size.
+    Unet,
+    /// ResNet-18 with GroupNorm for colour images of 32x32 and 10 classes.
+    Resnet18gn,
+}
+
+impl Network {
+    fn name(self) -> &'static str {
+        match self {
+            Self::MnistCnn => "mnist-cnn",
+            Self::MnistCnnRelu => "mnist-cnn-relu",
+            Self::MnistScatter => "mnist-scatter",
+            Self::Lenet => "lenet",
+            Self::Unet => "unet",
+            Self::Resnet18gn => "resnet18gn",
+        }
+    }
+
+    fn onnx(self, seed: u64) -> Vec<u8> {
+        match self {
+            Self::MnistCnn => models::mnist_cnn(seed),
+            Self::MnistCnnRelu => models::mnist_cnn_relu(seed),
+            Self::MnistScatter => models::mnist_scatter(seed),
+            Self::Lenet => models::lenet(seed),
+            Self::Unet => models::unet(seed),
+            Self::Resnet18gn => models::resnet18gn(seed),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -100,10 +132,7 @@ fn new(args: &NewArgs, console: &Console) -> Result<(), Failure> {
             .try_next_u64()
             .or_fail(ErrorCode::INTERNAL, "drawing a seed")?,
     };
-    let (network, onnx) = match args.network {
-        Network::MnistCnn => ("mnist-cnn", models::mnist_cnn(seed)),
-        Network::MnistScatter => ("mnist-scatter", models::mnist_scatter(seed)),
-    };
+    let (network, onnx) = (args.network.name(), args.network.onnx(seed));
     let graph = Graph::from_onnx(&onnx).or_fail(ErrorCode::INTERNAL, "the network")?;
     write_new(&args.out, &onnx)?;
     let written = Written {

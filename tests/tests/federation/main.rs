@@ -11,6 +11,7 @@ mod contracts;
 mod crashes;
 mod disks;
 mod model;
+mod simulated;
 mod vaults;
 mod whole_path;
 

@@ -52,6 +52,16 @@ fn a_seed_fixes_the_model_and_a_file_is_not_overwritten() {
     scene
         .run("model new mnist-cnn --out DIR/a.onnx")
         .error(Exit::Failure, "file-exists");
+    for name in [
+        "mnist-cnn-relu",
+        "mnist-scatter",
+        "lenet",
+        "unet",
+        "resnet18gn",
+    ] {
+        let made = scene.ok(&format!("model new {name} --seed 1 --out DIR/{name}.onnx"));
+        assert_eq!(made["network"], name);
+    }
     scene
         .run("model new resnet --out DIR/d.onnx")
         .error(Exit::Usage, "usage");
