@@ -8,7 +8,7 @@ use tributary_accounting::{
 use tributary_attest::Policy;
 use tributary_protocol::{
     AccountantName, AdaptiveClipping, Attestation, Average, Clipping, Column, ColumnName,
-    ColumnType, Combine, Dataset, DatasetName, Digest, Disclosure, Document, Input, Label,
+    ColumnType, Combine, Dataset, DatasetName, Digest, Disclosure, Document, Entity, Input, Label,
     LedgerTerms, Loss, Metrics, Model, Offer, Optimiser, Party, PartyKey, PartyName, PartyRole,
     People, Pipeline, Privacy, Schedule, SealingKey, Unit, Validity,
 };
@@ -56,6 +56,8 @@ pub struct Wishes {
     pub input: Input,
     /// The column that says what the model should answer.
     pub label: ColumnName,
+    /// Whose presence is hidden, where it is not a record's.
+    pub entity: Option<EntityWish>,
     /// The digest of the model's ONNX file.
     pub model: Digest,
     /// What agents demand of the aggregator.
@@ -68,6 +70,15 @@ pub struct Wishes {
     pub ledger: Option<PartyName>,
     /// Which measurements of the model leave the aggregator.
     pub metrics: Metrics,
+}
+
+/// Entities as the unit of privacy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityWish {
+    /// The column that names the entity of each record, in all datasets.
+    pub column: ColumnName,
+    /// The most records of one that a step may see.
+    pub rows: u32,
 }
 
 /// How gradients shall be clipped.
@@ -129,6 +140,18 @@ pub enum DraftError {
         /// What it holds.
         got: ColumnType,
     },
+    /// An offer that does not count what is to be protected.
+    #[error("expected the offer of {owner}/{name} to count the entities of its column `{column}`, {}", which_counted(.counted))]
+    NoEntities {
+        /// The provider.
+        owner: PartyName,
+        /// The dataset.
+        name: DatasetName,
+        /// The column.
+        column: ColumnName,
+        /// The column whose entities it counts, if any.
+        counted: Option<ColumnName>,
+    },
     /// Datasets that cannot be joined, since their columns differ.
     #[error(
         "expected the column `{column}` to hold the same in all datasets: {first} has {first_kind}, {other} has {other_kind}"
@@ -150,6 +173,13 @@ pub enum DraftError {
     Accounting(#[from] AccountingError),
 }
 
+fn which_counted(column: &Option<ColumnName>) -> String {
+    match column {
+        None => "it counts none".to_owned(),
+        Some(column) => format!("it counts those of `{column}`"),
+    }
+}
+
 impl DraftError {
     /// How to mend it.
     pub const fn hint(&self) -> &'static str {
@@ -166,6 +196,9 @@ impl DraftError {
             }
             Self::ColumnType { .. } => {
                 "name another column with --input or --label, or leave the offer out"
+            }
+            Self::NoEntities { .. } => {
+                "ask the provider for `agent dataset offer --entity` with this column"
             }
             Self::Differ { .. } => {
                 "leave one of the offers out, or have its provider import its data anew"
@@ -192,8 +225,12 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
         role: PartyRole::Consumer,
         key: wishes.key,
     });
-    let (datasets, classes) =
+    let (mut datasets, classes) =
         datasets(offers, &wishes.input.column, &wishes.label, wishes.epsilon)?;
+    let unit = match &wishes.entity {
+        None => Unit::Record,
+        Some(wish) => Unit::Entity(entity(wish, offers, &mut datasets)?),
+    };
     let noise_multiplier = match wishes.noise_multiplier {
         Some(noise) => noise,
         None => {
@@ -210,8 +247,7 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
             .get()
         }
     };
-    let records: u64 = datasets.iter().map(|dataset| dataset.records).sum();
-    let average_batch = wishes.sampling_rate * records as f64;
+    let average_batch = wishes.sampling_rate * datasets.iter().map(units).sum::<u64>() as f64;
     Ok(Document {
         version: 1,
         purpose: wishes.purpose,
@@ -235,7 +271,7 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
             steps: wishes.steps,
         },
         privacy: Privacy {
-            unit: Unit::Record,
+            unit,
             people: People::Disjoint,
             sampling_rate: wishes.sampling_rate,
             noise_multiplier,
@@ -363,11 +399,60 @@ fn datasets(
             name: name.clone(),
             manifest: offer.manifest_digest(),
             records: offer.manifest().rows(),
+            entities: None,
             columns,
             epsilon,
         });
     }
     Ok((datasets, classes))
+}
+
+/// Counts every dataset's entities, by one column that is the same in all.
+fn entity(
+    wish: &EntityWish,
+    offers: &[Offer],
+    datasets: &mut [Dataset],
+) -> Result<Entity, DraftError> {
+    let mut first: Option<(&Offer, &Column)> = None;
+    for (offer, dataset) in offers.iter().zip(datasets) {
+        let here = column(offer, &wish.column)?;
+        if let Some((other, there)) = first
+            && here.kind != there.kind
+        {
+            return Err(DraftError::Differ {
+                column: here.name.clone(),
+                first: format!("{}/{}", other.party(), other.manifest().dataset()),
+                first_kind: there.kind,
+                other: format!("{}/{}", dataset.owner, dataset.name),
+                other_kind: here.kind,
+            });
+        }
+        first.get_or_insert((offer, here));
+        let counted = offer.entities();
+        match counted.filter(|counted| counted.column == wish.column) {
+            Some(counted) => dataset.entities = Some(counted.count),
+            None => {
+                return Err(DraftError::NoEntities {
+                    owner: dataset.owner.clone(),
+                    name: dataset.name.clone(),
+                    column: wish.column.clone(),
+                    counted: counted.map(|counted| counted.column.clone()),
+                });
+            }
+        }
+    }
+    match first {
+        Some((_, column)) => Ok(Entity {
+            column: column.clone(),
+            rows: wish.rows,
+        }),
+        None => Err(DraftError::NoOffers),
+    }
+}
+
+/// Units of privacy of a dataset.
+fn units(dataset: &Dataset) -> u64 {
+    dataset.entities.unwrap_or(dataset.records)
 }
 
 fn column<'a>(offer: &'a Offer, name: &ColumnName) -> Result<&'a Column, DraftError> {
@@ -398,7 +483,7 @@ fn least_noise(
     let (epsilon, delta) = (Epsilon::new(epsilon)?, Delta::new(delta)?);
     let mut least = delta;
     for dataset in datasets {
-        let left = Capacity::derive(dataset.records, rate, steps, delta)?.remaining_delta;
+        let left = Capacity::derive(units(dataset), rate, steps, delta)?.remaining_delta;
         if left.get() < least.get() {
             least = left;
         }

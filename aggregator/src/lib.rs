@@ -24,7 +24,7 @@ mod training;
 mod trial;
 mod validation;
 
-pub use drafting::{ClippingWish, DraftError, Wishes, draft, validity_from};
+pub use drafting::{ClippingWish, DraftError, EntityWish, Wishes, draft, validity_from};
 pub use evaluation::{ClassScore, Evaluation, EvaluationError, evaluate};
 pub use home::{ConsumerHome, ContractFileError, HomeError, RegisteredContract, ledger_members};
 pub use model_fit::{ModelMisfit, misfits};

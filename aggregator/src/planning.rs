@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tributary_accounting::{AccountingError, largest_steps};
-use tributary_protocol::{
-    BatchError, BatchFormat, Contract, DatasetSchema, PartyName, SchemaError,
-};
+use tributary_protocol::{Contract, FormatError, PartyName};
 use tributary_trainer::{Examples, Graph, SetupError, TrainError, Trainer};
 
 use crate::terms;
@@ -31,7 +29,7 @@ pub struct RunPlan {
     pub runs: u32,
     /// The probability that epsilon does not bound.
     pub delta: f64,
-    /// Records in an average batch of all datasets together.
+    /// Records in an average batch of all datasets together; of entities, at most.
     pub expected_batch: f64,
     /// What each dataset gives and pays.
     pub datasets: Vec<DatasetCost>,
@@ -58,7 +56,7 @@ pub struct DatasetCost {
     pub limit: f64,
     /// Runs that keep within the limit.
     pub runs_within_limit: u64,
-    /// Records in an average batch.
+    /// Records in an average batch; of entities, at most.
     pub expected_batch: f64,
     /// Rows of every batch on the wire, present or padding.
     pub rows: u64,
@@ -88,12 +86,9 @@ pub enum PlanError {
     /// Epsilon or the batches' rows cannot be computed.
     #[error(transparent)]
     Accounting(#[from] AccountingError),
-    /// The columns are none.
-    #[error(transparent)]
-    Schema(#[from] SchemaError),
     /// The batches cannot travel.
     #[error(transparent)]
-    Batch(#[from] BatchError),
+    Format(#[from] FormatError),
     /// The trainer refuses the contract's settings.
     #[error(transparent)]
     Setup(#[from] SetupError),
@@ -117,10 +112,7 @@ impl RunPlan {
             let Some(dataset) = contract.dataset(&plan.dataset) else {
                 unreachable!("a plan has the contract's datasets");
             };
-            let schema = DatasetSchema::new(dataset.columns.clone())?;
-            // A format holds 32-bit rows; more do not fit a frame by far.
-            let rows = u32::try_from(plan.capacity.rows).unwrap_or(u32::MAX);
-            let batch_bytes = BatchFormat::new(schema, rows)?.frame_len() as u64;
+            let batch_bytes = contract.batch_format(dataset)?.frame_len() as u64;
             let within = largest_steps(
                 contract.accountant().accountant(),
                 &[],
@@ -138,8 +130,8 @@ impl RunPlan {
                 epsilon_of_all_runs: plan.all_runs.get(),
                 limit: plan.limit.get(),
                 runs_within_limit: within.get() / steps.max(1),
-                expected_batch: contract.sampling_rate().get() * dataset.records as f64,
-                rows: plan.capacity.rows,
+                expected_batch: contract.expected_rows(dataset),
+                rows: plan.rows,
                 batch_bytes,
                 bytes: batch_bytes.saturating_mul(steps),
             });
@@ -148,7 +140,10 @@ impl RunPlan {
             steps,
             runs: contract.runs(),
             delta: contract.delta().get(),
-            expected_batch: contract.expected_batch_size(),
+            expected_batch: contract
+                .datasets()
+                .map(|(_, dataset)| contract.expected_rows(dataset))
+                .sum(),
             bytes: datasets
                 .iter()
                 .fold(0, |sum, dataset| dataset.bytes.saturating_add(sum)),

@@ -1,13 +1,19 @@
 //! IDX files as records of a dataset: an `image` and a `label`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, FixedSizeBinaryArray, RecordBatch, UInt16Array};
+use arrow_array::{
+    Array as _, ArrayRef, FixedSizeBinaryArray, RecordBatch, StringArray, UInt16Array,
+};
 use arrow_buffer::Buffer;
 use arrow_schema::ArrowError;
 use tributary_idx::{IdxError, IdxPair};
-use tributary_protocol::{Column, ColumnType, DatasetSchema, SchemaError, arrow_schema};
+use tributary_protocol::{
+    Column, ColumnName, ColumnType, DatasetSchema, SchemaError, arrow_schema,
+};
+
+use super::entity_names::{EntityNames, NAME_LENGTH_LIMIT};
 
 /// Bytes of images that are read at once.
 const CHUNK_SIZE: usize = 1 << 20;
@@ -26,6 +32,7 @@ pub struct IdxRecords {
     pair: IdxPair,
     schema: DatasetSchema,
     records: u64,
+    entities: Option<EntityNames>,
 }
 
 /// Why files were not imported.
@@ -35,6 +42,25 @@ pub enum ImportError {
     /// The files are not IDX files, or not of one set.
     #[error(transparent)]
     Idx(#[from] IdxError),
+    /// A file of entities cannot be read.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: std::io::Error,
+    },
+    /// A line of a file of entities that names nobody, or nobody's.
+    #[error("{}, line {line}: expected {expected}", path.display())]
+    Entity {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What should stand there.
+        expected: &'static str,
+    },
     /// Images or classes that a dataset cannot have.
     #[error(transparent)]
     Schema(#[from] SchemaError),
@@ -69,10 +95,31 @@ impl IdxRecords {
             records: pair.records(),
             pair,
             schema,
+            entities: None,
         })
     }
 
-    /// The columns: `image` and `label`.
+    /// The same with a column of text that names the entity of each record, from a file with a line for each.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be opened, or the column has the name of another. Lines are looked at as they are read.
+    pub fn with_entities(self, column: ColumnName, path: &Path) -> Result<Self, ImportError> {
+        let mut columns = self.schema.columns().to_vec();
+        columns.push(Column {
+            name: column,
+            kind: ColumnType::Utf8 {
+                max_bytes: NAME_LENGTH_LIMIT,
+            },
+        });
+        Ok(Self {
+            schema: DatasetSchema::new(columns)?,
+            entities: Some(EntityNames::open(path)?),
+            ..self
+        })
+    }
+
+    /// The columns: `image` and `label`, and that of entities where there is one.
     pub fn schema(&self) -> &DatasetSchema {
         &self.schema
     }
@@ -85,6 +132,9 @@ impl IdxRecords {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, ImportError> {
         let width = self.schema.columns()[0].kind.max_width() as usize;
         let Some(chunk) = self.pair.next_chunk((CHUNK_SIZE / width).max(1))? else {
+            if let Some(entities) = &mut self.entities {
+                entities.finish()?;
+            }
             return Ok(None);
         };
         // A side of an image is at most 4,096.
@@ -93,7 +143,12 @@ impl IdxRecords {
         let images: ArrayRef = Arc::new(FixedSizeBinaryArray::try_new(width, pixels, None)?);
         let labels = chunk.labels.iter().map(|label| u16::from(*label));
         let labels: ArrayRef = Arc::new(UInt16Array::from_iter_values(labels));
-        let batch = RecordBatch::try_new(arrow_schema(&self.schema), vec![images, labels])?;
+        let mut columns = vec![images, labels];
+        if let Some(entities) = &mut self.entities {
+            let names = entities.next(columns[1].len())?;
+            columns.push(Arc::new(StringArray::from(names)));
+        }
+        let batch = RecordBatch::try_new(arrow_schema(&self.schema), columns)?;
         Ok(Some(batch))
     }
 }

@@ -3,7 +3,8 @@
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::UInt16Type;
 use arrow_array::{Array as _, RecordBatch};
-use tributary_protocol::{Contract, Input};
+use tributary_accounting::AccountingError;
+use tributary_protocol::{Contract, EntityIndexError, EntityRule, Input};
 
 /// Turns the bytes of the input column into numbers and the label column into classes.
 ///
@@ -13,6 +14,8 @@ pub(super) struct Preprocessing {
     values: Box<[f32; 256]>,
     input: String,
     label: String,
+    /// One for each dataset, where the unit of privacy is an entity.
+    entities: Vec<EntityRule>,
 }
 
 /// Examples of one step, from all datasets.
@@ -22,16 +25,27 @@ pub(super) struct StepExamples {
     pub inputs: Vec<f32>,
     /// One class for each.
     pub labels: Vec<u32>,
+    /// The entity of each, where the unit of privacy is an entity: those of an entity follow one another.
+    pub entities: Option<Vec<u64>>,
 }
 
-/// Batches without the columns of the contract.
+/// Batches that are not of the contract.
 #[derive(Debug, thiserror::Error)]
-#[error("expected a batch with the column `{0}` in the type that the contract states")]
-pub(super) struct MissingColumn(String);
+pub(super) enum BatchRefusal {
+    /// A column is missing.
+    #[error("expected a batch with the column `{0}` in the type that the contract states")]
+    Column(String),
+    /// Its rows do not say whose they are.
+    #[error(transparent)]
+    Entities(#[from] EntityIndexError),
+}
 
 impl Preprocessing {
     /// What the contract declares.
-    pub(super) fn new(contract: &Contract) -> Self {
+    ///
+    /// # Errors
+    /// Where the entities of a batch cannot be bounded.
+    pub(super) fn new(contract: &Contract) -> Result<Self, AccountingError> {
         let pipeline = &contract.document().pipeline;
         let Input {
             divisor,
@@ -43,20 +57,31 @@ impl Preprocessing {
         for (byte, value) in values.iter_mut().enumerate() {
             *value = (byte as f32 / divisor - mean) / deviation;
         }
-        Self {
+        let rules: Result<Vec<Option<EntityRule>>, _> = contract
+            .datasets()
+            .map(|(_, dataset)| contract.entity_rule(dataset))
+            .collect();
+        Ok(Self {
             values,
             input: column.as_str().to_owned(),
             label: pipeline.label.column.as_str().to_owned(),
-        }
+            entities: rules?.into_iter().flatten().collect(),
+        })
     }
 
-    /// Adds the records of a batch to the examples of a step.
+    /// Adds the records of a batch of a dataset, by its number in the contract, to the examples of a step.
+    ///
+    /// # Errors
+    /// Where the batch lacks a column, or its rows do not say whose they are. Nothing was added then.
     pub(super) fn append(
         &self,
+        dataset: usize,
         records: &RecordBatch,
         examples: &mut StepExamples,
-    ) -> Result<(), MissingColumn> {
-        let missing = |name: &str| MissingColumn(name.to_owned());
+    ) -> Result<(), BatchRefusal> {
+        let missing = |name: &str| BatchRefusal::Column(name.to_owned());
+        let entities = self.entities.get(dataset);
+        let entities = entities.map(|rule| rule.check(records)).transpose()?;
         let inputs = records
             .column_by_name(&self.input)
             .and_then(|column| column.as_fixed_size_binary_opt())
@@ -76,6 +101,12 @@ impl Preprocessing {
         examples
             .labels
             .extend(labels.values().iter().map(|&label| u32::from(label)));
+        if let Some(entities) = entities {
+            // Nobody is in two datasets, and a batch has fewer than 2^32 entities.
+            let number = |entity| (dataset as u64) << 32 | entity;
+            let all = examples.entities.get_or_insert_default();
+            all.extend(entities.into_iter().map(number));
+        }
         Ok(())
     }
 
@@ -93,5 +124,70 @@ impl StepExamples {
     pub(super) fn clear(&mut self) {
         self.inputs.clear();
         self.labels.clear();
+        if let Some(entities) = &mut self.entities {
+            entities.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, FixedSizeBinaryArray, Int64Array, UInt16Array};
+    use tributary_protocol::ENTITY_INDEX;
+
+    use super::*;
+
+    fn batch(entities: &[i64]) -> RecordBatch {
+        let pixels = entities.iter().map(|entity| [*entity as u8]);
+        let image: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter(pixels).unwrap());
+        let label: ArrayRef = Arc::new(UInt16Array::from(vec![1; entities.len()]));
+        let index: ArrayRef = Arc::new(Int64Array::from(entities.to_vec()));
+        let columns = [("image", image), ("label", label), (ENTITY_INDEX, index)];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn by_entity() -> Preprocessing {
+        let rule = EntityRule {
+            entities: 3,
+            rows: 2,
+        };
+        Preprocessing {
+            values: Box::new([0.5; 256]),
+            input: "image".to_owned(),
+            label: "label".to_owned(),
+            entities: vec![rule; 2],
+        }
+    }
+
+    #[test]
+    fn entities_of_two_datasets_are_told_apart() {
+        let mut examples = StepExamples::default();
+        let preprocessing = by_entity();
+        for dataset in 0..2 {
+            let records = batch(&[0, 0, 1]);
+            preprocessing
+                .append(dataset, &records, &mut examples)
+                .unwrap();
+        }
+        let second = 1 << 32;
+        let expected = vec![0, 0, 1, second, second, second + 1];
+        assert_eq!(examples.entities, Some(expected));
+        assert_eq!(examples.labels.len(), 6);
+        examples.clear();
+        assert_eq!(examples.entities, Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_batch_whose_entities_are_out_of_order_adds_nothing() {
+        let mut examples = StepExamples::default();
+        for bad in [&[1][..], &[0, 1, 0], &[0, 0, 0], &[0, 1, 2, 3]] {
+            let refused = by_entity().append(0, &batch(bad), &mut examples);
+            assert!(matches!(refused, Err(BatchRefusal::Entities(_))), "{bad:?}");
+        }
+        let without = batch(&[0]).project(&[0, 1]).unwrap();
+        assert!(by_entity().append(1, &without, &mut examples).is_err());
+        assert!(examples.inputs.is_empty() && examples.entities.is_none());
     }
 }

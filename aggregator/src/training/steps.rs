@@ -123,7 +123,8 @@ impl Steps {
         };
         let mut steps = Self {
             trainer,
-            preprocessing: Preprocessing::new(&contract),
+            preprocessing: Preprocessing::new(&contract)
+                .or_fail(ErrorCode::CONTRACT_INVALID, "the contract's batches")?,
             validation: Validation::read(args, &contract)?,
             key,
             accounts: Vec::new(),
@@ -228,13 +229,14 @@ impl Steps {
 
     /// One batch of every dataset; false where one has no more.
     async fn gather(&mut self, examples: &mut StepExamples) -> Result<bool, Failure> {
-        for (feed, account) in self.opening.feeds.iter_mut().zip(&mut self.accounts) {
+        let feeds = self.opening.feeds.iter_mut();
+        for (number, (feed, account)) in feeds.zip(&mut self.accounts).enumerate() {
             let Some(batch) = feed.next().await else {
                 return Ok(false);
             };
             let batch = batch?;
             self.preprocessing
-                .append(batch.batch.records(), examples)
+                .append(number, batch.batch.records(), examples)
                 .or_fail(
                     ErrorCode::PEER_MISBEHAVED,
                     format_args!("a batch of {}", feed.dataset),
@@ -313,9 +315,11 @@ async fn step_on_a_thread(
     examples: StepExamples,
 ) -> Result<(Steps, StepExamples), Failure> {
     tokio::task::spawn_blocking(move || {
-        let outcome = steps
-            .trainer
-            .step(&Examples::labelled(&examples.inputs, &examples.labels));
+        let batch = Examples::labelled(&examples.inputs, &examples.labels);
+        let outcome = match &examples.entities {
+            None => steps.trainer.step(&batch),
+            Some(entities) => steps.trainer.step_by_entity(&batch, entities),
+        };
         outcome.or_fail(ErrorCode::MODEL_INVALID, "a step of training")?;
         Ok((steps, examples))
     })

@@ -36,7 +36,8 @@ impl Validation {
         }
         let what = "the validation set";
         let mut pair = IdxPair::open(images, labels).or_fail(ErrorCode::DATA_INVALID, what)?;
-        let preprocessing = Preprocessing::new(contract);
+        let preprocessing = Preprocessing::new(contract)
+            .or_fail(ErrorCode::CONTRACT_INVALID, "the contract's batches")?;
         let mut set = Self {
             inputs: Vec::new(),
             labels: Vec::new(),

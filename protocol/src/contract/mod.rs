@@ -1,6 +1,7 @@
 //! Contracts: from bytes to a checked type, and what follows from one.
 
 mod arithmetic;
+mod batches;
 mod check;
 mod check_training;
 mod clipping;
@@ -20,11 +21,12 @@ use chrono::{DateTime, Utc};
 use tributary_accounting::{Delta, NoiseMultiplier, SamplingRate, Steps};
 
 pub use arithmetic::{DatasetPlan, Plan};
+pub use batches::{ENTITY_INDEX, EntityIndexError, EntityRule, FormatError};
 pub use check::ContractError;
 pub use clipping::{AdaptiveClipping, Clipping};
 pub use document::{
-    AccountantName, Attestation, Combine, Dataset, Disclosure, Document, Input, Label, LedgerTerms,
-    Metrics, Model, Party, PartyRole, People, Pipeline, Privacy, Unit, Validity,
+    AccountantName, Attestation, Combine, Dataset, Disclosure, Document, Entity, Input, Label,
+    LedgerTerms, Metrics, Model, Party, PartyRole, People, Pipeline, Privacy, Unit, Validity,
 };
 pub use signing::SignedContract;
 pub use training::{Average, Course, Loss, Optimiser, Schedule, WarmUp, WeightedLoss};
@@ -135,7 +137,7 @@ impl Contract {
             .find(|dataset| dataset.owner == id.owner && dataset.name == id.name)
     }
 
-    /// The probability with which each record takes part in a step.
+    /// The probability with which each record, or entity, takes part in a step.
     pub fn sampling_rate(&self) -> SamplingRate {
         self.sampling_rate
     }

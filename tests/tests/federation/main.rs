@@ -10,6 +10,7 @@ mod clipping;
 mod contracts;
 mod crashes;
 mod disks;
+mod entities;
 mod model;
 mod simulated;
 mod vaults;

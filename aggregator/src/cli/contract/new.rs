@@ -16,7 +16,7 @@ use tributary_trainer::MODEL_SIZE_LIMIT;
 use super::training::TrainingArgs;
 use super::words::Words;
 use crate::cli::files::{UnlockArgs, read_limited, write_new};
-use crate::drafting::{Wishes, draft, validity_from};
+use crate::drafting::{EntityWish, Wishes, draft, validity_from};
 use crate::failures::{contract_failure, home_failure};
 use crate::home::ConsumerHome;
 use crate::recipe::Recipe;
@@ -98,6 +98,12 @@ struct DataArgs {
     /// The column that says what it should answer.
     #[arg(long, value_name = "COLUMN", default_value = "label")]
     label: ColumnName,
+    /// Protect entities and not records: the column that names each record's, such as its patient. It stays in the vaults.
+    #[arg(long, value_name = "COLUMN", requires = "entity_rows")]
+    entity: Option<ColumnName>,
+    /// The most records of an entity that a step may see: where it has more, a random subset.
+    #[arg(long, value_name = "N", requires = "entity")]
+    entity_rows: Option<u32>,
     /// Divides each byte of the input. Declared, never fitted on the data, which would leak.
     #[arg(long, value_name = "X")]
     divisor: Option<f32>,
@@ -107,6 +113,15 @@ struct DataArgs {
     /// Divides the rest.
     #[arg(long, value_name = "X")]
     deviation: Option<f32>,
+}
+
+impl DataArgs {
+    fn entity(&self) -> Option<EntityWish> {
+        Some(EntityWish {
+            column: self.entity.clone()?,
+            rows: self.entity_rows?,
+        })
+    }
 }
 
 /// Who may take part.
@@ -302,6 +317,7 @@ impl NewArgs {
                 deviation,
             },
             label: self.data.label.clone(),
+            entity: self.data.entity(),
             model,
             aggregator: attestation.policy(
                 attestation.aggregator_policy.as_deref(),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tributary_attest::{Policy, TdxPolicy};
 use tributary_console::Exit;
-use tributary_protocol::{Authorisation, Identity, SignedContract};
+use tributary_protocol::{Authorisation, Identity, OfferedEntities, SignedContract};
 
 use super::scene::{AGENT_PROGRAM, NEW, Scene, measurement, offer};
 
@@ -175,6 +175,72 @@ fn what_is_asked_of_training_stands_in_the_contract() {
         "contract-invalid",
         "pipeline.average.decay",
     );
+}
+
+#[test]
+fn entities_are_protected_where_every_offer_counts_them() {
+    let scene = Scene::new();
+    let unit = "--entity note --entity-rows 3";
+    check_refused(
+        &scene,
+        &format!("{NEW} {unit}"),
+        "contract-invalid",
+        "alice/digits to count the entities of its column `note`, it counts none",
+    );
+    let count = |owner: &str, identity: &Identity, rows: u64, column: &str| {
+        let entities = OfferedEntities {
+            column: column.parse().unwrap(),
+            count: rows / 4,
+        };
+        let offer = offer(owner, identity, rows, 28).with_entities(entities);
+        scene.put(&format!("{owner}.json"), &offer.unwrap().to_json());
+    };
+    count("alice", &scene.alice, 400, "note");
+    count("bob", &scene.bob, 600, "label");
+    check_refused(
+        &scene,
+        &format!("{NEW} {unit}"),
+        "contract-invalid",
+        "it counts those of `label`",
+    );
+    count("bob", &scene.bob, 600, "note");
+    for (flags, words) in [
+        ("--entity pixels --entity-rows 3", "image, label, note"),
+        ("--entity note --entity-rows 0", "privacy.unit.entity.rows"),
+    ] {
+        check_refused(&scene, &format!("{NEW} {flags}"), "contract-invalid", words);
+    }
+    scene
+        .run(&format!("{NEW} --entity note"))
+        .error(Exit::Usage, "usage");
+
+    let written = scene.ok(&format!("{NEW} {unit}"));
+    let document = &written["contract"];
+    assert_eq!(
+        document["privacy"]["unit"],
+        json!({"entity": {"column": {"name": "note", "type": {"utf8": {"max_bytes": 80}}}, "rows": 3}})
+    );
+    assert_eq!(document["datasets"][0]["entities"], 100);
+    assert_eq!(document["datasets"][1]["entities"], 150);
+    // Who they are is not streamed.
+    assert_eq!(
+        document["datasets"][0]["columns"].as_array().unwrap().len(),
+        2
+    );
+    let contract = scene.contract("contract.dsse");
+    for dataset in contract.contract().plan().unwrap().datasets {
+        assert!(dataset.all_runs <= dataset.limit && dataset.all_runs.get() > 2.99);
+    }
+    let shown = scene.say("contract show DIR/contract.dsse");
+    for words in [
+        "entity by `note`, with at most 3 records",
+        "400 of 100 entities",
+    ] {
+        assert!(shown.stdout.contains(words), "{words}: {}", shown.stdout);
+    }
+    let plan = scene.ok("plan --contract DIR/contract.dsse --home HOME --threads 1");
+    let dataset = &plan["datasets"][0];
+    assert!(dataset["expected_batch"].as_f64().unwrap() > 0.0);
 }
 
 #[test]
