@@ -56,6 +56,8 @@ pub struct Wishes {
     pub input: Input,
     /// The column that says what the model should answer.
     pub label: ColumnName,
+    /// How many classes the bytes of an image of classes may be: what the column itself does not say.
+    pub classes: Option<u32>,
     /// Whose presence is hidden, where it is not a record's.
     pub entity: Option<EntityWish>,
     /// The digest of the model's ONNX file.
@@ -140,6 +142,21 @@ pub enum DraftError {
         /// What it holds.
         got: ColumnType,
     },
+    /// Labels say it themselves.
+    #[error(
+        "expected no number of classes, or {own}, which the labels in the column `{column}` have; got {asked}"
+    )]
+    OtherClasses {
+        /// The column.
+        column: ColumnName,
+        /// Its classes.
+        own: u32,
+        /// What was asked for.
+        asked: u32,
+    },
+    /// Images of classes do not say how many there are.
+    #[error("expected a number of classes for the masks in the column `{0}`")]
+    Classes(ColumnName),
     /// An offer that does not count what is to be protected.
     #[error("expected the offer of {owner}/{name} to count the entities of its column `{column}`, {}", which_counted(.counted))]
     NoEntities {
@@ -197,6 +214,8 @@ impl DraftError {
             Self::ColumnType { .. } => {
                 "name another column with --input or --label, or leave the offer out"
             }
+            Self::OtherClasses { .. } => "leave --classes out",
+            Self::Classes(_) => "give --classes, such as 2 for masks of something and all else",
             Self::NoEntities { .. } => {
                 "ask the provider for `agent dataset offer --entity` with this column"
             }
@@ -227,6 +246,18 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
     });
     let (mut datasets, classes) =
         datasets(offers, &wishes.input.column, &wishes.label, wishes.epsilon)?;
+    let classes = match (classes, wishes.classes) {
+        (Some(own), Some(asked)) if own != asked => {
+            return Err(DraftError::OtherClasses {
+                column: wishes.label,
+                own,
+                asked,
+            });
+        }
+        (Some(own), _) => own,
+        (None, Some(asked)) => asked,
+        (None, None) => return Err(DraftError::Classes(wishes.label)),
+    };
     let unit = match &wishes.entity {
         None => Unit::Record,
         Some(wish) => Unit::Entity(entity(wish, offers, &mut datasets)?),
@@ -347,9 +378,9 @@ fn datasets(
     input: &ColumnName,
     label: &ColumnName,
     epsilon: f64,
-) -> Result<(Vec<Dataset>, u32), DraftError> {
+) -> Result<(Vec<Dataset>, Option<u32>), DraftError> {
     let mut datasets: Vec<Dataset> = Vec::new();
-    let mut classes = 0;
+    let mut classes = None;
     for offer in offers {
         let (owner, name) = (offer.party(), offer.manifest().dataset());
         if datasets
@@ -377,8 +408,9 @@ fn datasets(
             return Err(refuse(input, "images or bytes"));
         }
         match label.kind {
-            ColumnType::Label { classes: count } => classes = count,
-            _ => return Err(refuse(label, "labels")),
+            ColumnType::Label { classes: count } => classes = Some(count),
+            ColumnType::ImageU8 { channels: 1, .. } => {}
+            _ => return Err(refuse(label, "labels, or images of classes")),
         }
         let columns = vec![input.clone(), label.clone()];
         if let Some(first) = datasets.first() {

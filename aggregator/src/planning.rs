@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tributary_accounting::{AccountingError, largest_steps};
 use tributary_protocol::{Contract, FormatError, PartyName};
-use tributary_trainer::{Examples, Graph, SetupError, TrainError, Trainer};
+use tributary_trainer::{Graph, SetupError, TrainError, Trainer};
 
+use crate::targets::TargetForm;
 use crate::terms;
 use crate::trial::step_times;
 
@@ -198,9 +199,19 @@ fn median_step(
     let inputs: Vec<f32> = (0..count * graph.input_shape().elements())
         .map(|index| (index % 251) as f32 / 125.0 - 1.0)
         .collect();
-    let classes = contract.document().pipeline.label.classes;
-    let labels: Vec<u32> = (0..count as u32).map(|index| index % classes).collect();
-    let examples = Examples::labelled(&inputs, &labels);
+    let form = TargetForm::of(contract, graph.output_shape());
+    let mut targets = form.empty();
+    match form {
+        TargetForm::Classes => {
+            let classes = contract.document().pipeline.label.classes;
+            targets.push_classes((0..count as u32).map(|index| index % classes));
+        }
+        TargetForm::Masks { pixels, .. } => {
+            let masks: Vec<u8> = (0..count * pixels).map(|index| (index % 2) as u8).collect();
+            targets.push_masks(&masks);
+        }
+    }
+    let examples = targets.with(&inputs, None);
     let times = step_times(&mut trainer, &examples, TRIAL_STEPS)?;
     Ok(times[times.len() / 2])
 }

@@ -51,6 +51,7 @@ pub(super) enum DatasetCommand {
 #[command(after_help = "Examples:
   agent dataset import digits --format idx --images train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz --home alice --passphrase-file alice.pass
   agent dataset import digits --format idx --images images --labels labels --entities writers.txt --entity-column writer --home alice --passphrase-file alice.pass
+  agent dataset import scans --format idx --images images --labels labels --masks masks --home alice --passphrase-file alice.pass
   agent dataset import digits --append --format idx --images more-images --labels more-labels --home alice --passphrase-file alice.pass")]
 pub(super) struct ImportArgs {
     /// The dataset's name: lower-case letters, digits and hyphens.
@@ -67,6 +68,17 @@ pub(super) struct ImportArgs {
     /// How many classes there are, which the files do not say.
     #[arg(long, default_value_t = 10)]
     classes: u32,
+    /// A file of images whose bytes are classes of pixels, one for each record: contracts may then have them as labels.
+    #[arg(long, value_name = "FILE")]
+    masks: Option<PathBuf>,
+    /// The column that they go to.
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        default_value = "mask",
+        requires = "masks"
+    )]
+    mask_column: ColumnName,
     /// A text file that names the entity of each record, such as its patient, one a line: contracts may then protect entities
     /// and not records. The names stay in the vault.
     #[arg(long, value_name = "FILE")]
@@ -185,6 +197,11 @@ fn import(args: &ImportArgs, console: &Console) -> Result<(), Failure> {
     let Format::Idx = args.format;
     let mut records =
         IdxRecords::open(&args.images, &args.labels, args.classes).map_err(import_failure)?;
+    if let Some(masks) = &args.masks {
+        records = records
+            .with_masks(args.mask_column.clone(), masks, &args.labels)
+            .map_err(import_failure)?;
+    }
     if let Some(file) = &args.entities {
         records = records
             .with_entities(args.entity_column.clone(), file)

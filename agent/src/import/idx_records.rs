@@ -32,6 +32,8 @@ pub struct IdxRecords {
     pair: IdxPair,
     schema: DatasetSchema,
     records: u64,
+    /// Masks, beside the labels once more, so that their number is held against the labels'.
+    masks: Option<IdxPair>,
     entities: Option<EntityNames>,
 }
 
@@ -95,7 +97,37 @@ impl IdxRecords {
             records: pair.records(),
             pair,
             schema,
+            masks: None,
             entities: None,
+        })
+    }
+
+    /// The same with a column of masks, from a file of images of any size whose bytes are classes of pixels. To be called
+    /// before [`IdxRecords::with_entities`].
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be opened, has another number of images, or the column has the name of another.
+    pub fn with_masks(
+        self,
+        column: ColumnName,
+        masks: &Path,
+        labels: &Path,
+    ) -> Result<Self, ImportError> {
+        let masks = IdxPair::open(masks, labels)?;
+        let mut columns = self.schema.columns().to_vec();
+        columns.push(Column {
+            name: column,
+            kind: ColumnType::ImageU8 {
+                height: masks.rows(),
+                width: masks.columns(),
+                channels: 1,
+            },
+        });
+        Ok(Self {
+            schema: DatasetSchema::new(columns)?,
+            masks: Some(masks),
+            ..self
         })
     }
 
@@ -131,19 +163,25 @@ impl IdxRecords {
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, ImportError> {
         let width = self.schema.columns()[0].kind.max_width() as usize;
-        let Some(chunk) = self.pair.next_chunk((CHUNK_SIZE / width).max(1))? else {
+        let records = (CHUNK_SIZE / width).max(1);
+        let masks = match &mut self.masks {
+            None => None,
+            Some(masks) => masks.next_chunk(records)?,
+        };
+        let Some(chunk) = self.pair.next_chunk(records)? else {
             if let Some(entities) = &mut self.entities {
                 entities.finish()?;
             }
             return Ok(None);
         };
-        // A side of an image is at most 4,096.
-        let width = i32::try_from(width).unwrap_or(i32::MAX);
-        let pixels = Buffer::from_vec(chunk.pixels);
-        let images: ArrayRef = Arc::new(FixedSizeBinaryArray::try_new(width, pixels, None)?);
+        let images = images(width, chunk.pixels)?;
         let labels = chunk.labels.iter().map(|label| u16::from(*label));
         let labels: ArrayRef = Arc::new(UInt16Array::from_iter_values(labels));
         let mut columns = vec![images, labels];
+        if let Some(masks) = masks {
+            let width = self.schema.columns()[columns.len()].kind.max_width();
+            columns.push(self::images(width as usize, masks.pixels)?);
+        }
         if let Some(entities) = &mut self.entities {
             let names = entities.next(columns[1].len())?;
             columns.push(Arc::new(StringArray::from(names)));
@@ -151,6 +189,15 @@ impl IdxRecords {
         let batch = RecordBatch::try_new(arrow_schema(&self.schema), columns)?;
         Ok(Some(batch))
     }
+}
+
+fn images(width: usize, pixels: Vec<u8>) -> Result<ArrayRef, ArrowError> {
+    // A side of an image is at most 4,096.
+    let width = i32::try_from(width).unwrap_or(i32::MAX);
+    let pixels = Buffer::from_vec(pixels);
+    Ok(Arc::new(FixedSizeBinaryArray::try_new(
+        width, pixels, None,
+    )?))
 }
 
 impl Iterator for IdxRecords {

@@ -7,7 +7,7 @@ use tributary_console::{
     Console, ErrorCode, Failure, FailureContext as _, StepProgress, StepReport,
 };
 use tributary_protocol::{CheckpointKey, Contract, DatasetRef, Digest, Metrics};
-use tributary_trainer::{Examples, Metrics as Measured, Trainer, TrainerState};
+use tributary_trainer::{Metrics as Measured, Trainer, TrainerState};
 
 use super::curves::CurvePoint;
 use super::feed::FeedError;
@@ -122,10 +122,9 @@ impl Steps {
             }
         };
         let mut steps = Self {
-            trainer,
-            preprocessing: Preprocessing::new(&contract)
+            preprocessing: Preprocessing::new(&contract, trainer.graph())
                 .or_fail(ErrorCode::CONTRACT_INVALID, "the contract's batches")?,
-            validation: Validation::read(args, &contract)?,
+            validation: Validation::read(args, &contract, trainer.graph())?,
             key,
             accounts: Vec::new(),
             points,
@@ -133,6 +132,7 @@ impl Steps {
             bytes: 0,
             opening,
             contract,
+            trainer,
         };
         steps.accounts = steps.open_accounts(&trained)?;
         Ok(steps)
@@ -174,7 +174,7 @@ impl Steps {
         if self.points.is_empty() {
             self.measure().await?;
         }
-        let mut examples = StepExamples::default();
+        let mut examples = self.preprocessing.empty();
         while self.trainer.steps() < total {
             examples.clear();
             if !self.gather(&mut examples).await? {
@@ -315,7 +315,7 @@ async fn step_on_a_thread(
     examples: StepExamples,
 ) -> Result<(Steps, StepExamples), Failure> {
     tokio::task::spawn_blocking(move || {
-        let batch = Examples::labelled(&examples.inputs, &examples.labels);
+        let batch = examples.examples();
         let outcome = match &examples.entities {
             None => steps.trainer.step(&batch),
             Some(entities) => steps.trainer.step_by_entity(&batch, entities),

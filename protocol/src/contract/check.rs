@@ -31,6 +31,9 @@ const RUNS_LIMIT: u32 = 1000;
 /// A sample is drawn with 32-bit indices.
 const RECORDS_LIMIT: u64 = u32::MAX as u64;
 
+/// Class numbers of a byte.
+const BYTE_CLASSES: u32 = 256;
+
 /// More records of one entity in a step than anybody has slices of an organ.
 const ENTITY_ROWS_LIMIT: u32 = 65_536;
 
@@ -339,12 +342,28 @@ fn check_pipeline(document: &Document) -> Result<(), ContractError> {
             "a column of images or bytes",
             input_column.kind,
         )?;
-        expect(
-            label_column.kind == ColumnType::Label { classes },
-            "pipeline.label.classes",
-            format_args!("the classes of the column, {}", label_column.kind),
-            classes,
-        )?;
+        match label_column.kind {
+            ColumnType::ImageU8 { channels, .. } => {
+                expect(
+                    channels == 1,
+                    "pipeline.label.column",
+                    "images of one channel, whose bytes are class numbers",
+                    label_column.kind,
+                )?;
+                expect(
+                    classes <= BYTE_CLASSES,
+                    "pipeline.label.classes",
+                    "2 to 256, of which a byte can be one",
+                    classes,
+                )?;
+            }
+            kind => expect(
+                kind == ColumnType::Label { classes },
+                "pipeline.label.classes",
+                format_args!("the classes of the column, {kind}"),
+                classes,
+            )?,
+        }
     }
     expect(
         (1..=STEPS_LIMIT).contains(&pipeline.steps),

@@ -147,11 +147,11 @@ pub struct Input {
     pub deviation: f32,
 }
 
-/// The label: a whole number below `classes`.
+/// The label: a whole number below `classes`, or one for each pixel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Label {
-    /// A column of class numbers.
+    /// A column of class numbers; or of images of one channel, each byte of which is a class number.
     pub column: ColumnName,
     /// How many classes there are.
     pub classes: u32,

@@ -11,6 +11,7 @@ mod contracts;
 mod crashes;
 mod disks;
 mod entities;
+mod masks;
 mod model;
 mod simulated;
 mod vaults;

@@ -98,6 +98,9 @@ struct DataArgs {
     /// The column that says what it should answer.
     #[arg(long, value_name = "COLUMN", default_value = "label")]
     label: ColumnName,
+    /// How many classes the bytes of masks may be, where that column holds images of classes.
+    #[arg(long, value_name = "N")]
+    classes: Option<u32>,
     /// Protect entities and not records: the column that names each record's, such as its patient. It stays in the vaults.
     #[arg(long, value_name = "COLUMN", requires = "entity_rows")]
     entity: Option<ColumnName>,
@@ -317,6 +320,7 @@ impl NewArgs {
                 deviation,
             },
             label: self.data.label.clone(),
+            classes: self.data.classes,
             entity: self.data.entity(),
             model,
             aggregator: attestation.policy(

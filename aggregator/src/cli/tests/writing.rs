@@ -450,6 +450,12 @@ fn offers_that_do_not_hold_or_do_not_fit_each_other_are_refused() {
         "contract-invalid",
         "expected labels",
     );
+    check_refused(
+        &scene,
+        &format!("{NEW} --classes 9"),
+        "contract-invalid",
+        "expected no number of classes, or 10",
+    );
 }
 
 #[test]
