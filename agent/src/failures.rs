@@ -4,6 +4,7 @@ use tributary_console::{Blame, ErrorCode, Failure, IntoFailure};
 use tributary_protocol::{ContractError, EndpointError, FolderError, IdentityError};
 
 use crate::contracts::BookError;
+use crate::entities::EntitiesError;
 use crate::import::ImportError;
 use crate::ledger::LedgerOpenError;
 use crate::meter::MeterError;
@@ -54,6 +55,13 @@ pub(crate) fn contract_failure(error: ContractError) -> Failure {
 
 pub(crate) fn vault_failure(error: VaultError) -> Failure {
     vault_failure_of(&error)
+}
+
+pub(crate) fn entities_failure(error: EntitiesError) -> Failure {
+    match error {
+        EntitiesError::Vault(error) => vault_failure(error),
+        error => failure(&error, ErrorCode::DATA_INVALID).blame(Blame::Configuration),
+    }
 }
 
 /// The messages of the vault say themselves how to mend it.

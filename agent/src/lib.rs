@@ -5,6 +5,7 @@
 pub mod cli;
 mod collateral;
 mod contracts;
+mod entities;
 mod failures;
 mod home;
 mod import;
@@ -15,6 +16,7 @@ mod serve;
 mod vault;
 
 pub use contracts::{BookError, ContractBook};
+pub use entities::{Entities, EntitiesError};
 pub use home::AgentHome;
 pub use import::{IdxRecords, ImportError};
 pub use ledger::{Clock, EmbeddedLedger, EpsilonLimit, LedgerOpenError, system_clock};

@@ -9,8 +9,11 @@ use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng as _};
 use tributary_accounting::SamplingRate;
-use tributary_protocol::{BatchError, BatchFormat, DatasetSchema};
+use tributary_protocol::{
+    BatchError, BatchFormat, Column, ColumnType, DatasetSchema, ENTITY_INDEX,
+};
 
+use crate::entities::Entities;
 use crate::vault::{Records, VaultError};
 
 /// Draws the sample of each step of a run.
@@ -32,16 +35,27 @@ use crate::vault::{Records, VaultError};
 /// ```
 pub struct Sampler<R = ChaCha20Rng> {
     generator: R,
-    records: u32,
+    /// Records, or entities.
+    units: u32,
     threshold: Threshold,
     capacity: u32,
+    groups: Option<Groups>,
 }
 
-/// The records that take part in one step, ascending. Empty samples are samples too.
+/// Whose records are drawn together.
+struct Groups {
+    entities: Entities,
+    /// The most records of one.
+    rows: usize,
+}
+
+/// The records that take part in one step, ascending; by entity, those of each together. Empty samples are samples too.
 ///
 /// Who takes part is as secret as the records: it prints nothing, and only batches are made of it.
 pub struct Sample {
     indices: Vec<u32>,
+    /// The entity of each record, numbered from 0 in this sample, where the unit of privacy is an entity.
+    entities: Option<Vec<u32>>,
 }
 
 /// Why there is no sampler or no batch.
@@ -51,9 +65,12 @@ pub enum SamplerError {
     /// The operating system gives no seed.
     #[error("the operating system gives no random seed, so nothing can be sampled")]
     Entropy,
-    /// No records, or more than are counted in 32 bits.
-    #[error("expected 1 to 4294967295 records, got {0}")]
+    /// No records or entities, or more than are counted in 32 bits.
+    #[error("expected 1 to 4294967295 records or entities, got {0}")]
     Records(u64),
+    /// A cap that lets nobody in.
+    #[error("expected at least 1 record of an entity in a step")]
+    EntityRows,
     /// No room for a record.
     #[error("expected a capacity of at least 1 record")]
     Capacity,
@@ -91,8 +108,28 @@ impl Sampler {
     ///
     /// Where the operating system gives no seed, and for numbers that make no sense.
     pub fn new(records: u64, rate: SamplingRate, capacity: u32) -> Result<Self, SamplerError> {
-        let generator = ChaCha20Rng::try_from_os_rng().map_err(|_| SamplerError::Entropy)?;
-        Self::with_generator(generator, records, rate, capacity)
+        Self::with_generator(Self::generator()?, records, rate, capacity)
+    }
+
+    /// A sampler of entities: each takes part in a step with the probability `rate`, independently of all others, with at
+    /// most `rows` of its records, of which every subset is as likely as another. Samples of more than `capacity` entities
+    /// are cut as those of records are.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sampler::new`], and where `rows` is 0.
+    pub fn by_entity(
+        entities: Entities,
+        rows: u32,
+        rate: SamplingRate,
+        capacity: u32,
+    ) -> Result<Self, SamplerError> {
+        Self::with_generator(Self::generator()?, entities.len(), rate, capacity)?
+            .grouped(entities, rows)
+    }
+
+    fn generator() -> Result<ChaCha20Rng, SamplerError> {
+        ChaCha20Rng::try_from_os_rng().map_err(|_| SamplerError::Entropy)
     }
 }
 
@@ -103,36 +140,76 @@ impl<R: RngCore> Sampler<R> {
         rate: SamplingRate,
         capacity: u32,
     ) -> Result<Self, SamplerError> {
-        let records = u32::try_from(records)
+        let units = u32::try_from(records)
             .ok()
-            .filter(|records| *records > 0)
+            .filter(|units| *units > 0)
             .ok_or(SamplerError::Records(records))?;
         if capacity == 0 {
             return Err(SamplerError::Capacity);
         }
         Ok(Self {
             generator,
-            records,
+            units,
             threshold: Threshold::of(rate),
             capacity,
+            groups: None,
+        })
+    }
+
+    fn grouped(self, entities: Entities, rows: u32) -> Result<Self, SamplerError> {
+        if rows == 0 {
+            return Err(SamplerError::EntityRows);
+        }
+        let rows = rows as usize;
+        Ok(Self {
+            groups: Some(Groups { entities, rows }),
+            ..self
         })
     }
 
     /// The sample of the next step; independent of all before.
     pub fn draw(&mut self) -> Sample {
-        let mut indices = match self.threshold {
-            Threshold::Always => (0..self.records).collect(),
+        let mut units = match self.threshold {
+            Threshold::Always => (0..self.units).collect(),
             Threshold::Below(threshold) => self.select(threshold),
         };
-        self.cut(&mut indices);
-        Sample { indices }
+        let capacity = self.capacity as usize;
+        self.cut(&mut units, capacity);
+        // Taken out while records of each are drawn, which needs the generator.
+        match self.groups.take() {
+            None => Sample {
+                indices: units,
+                entities: None,
+            },
+            Some(groups) => {
+                let sample = self.records_of(&units, &groups);
+                self.groups = Some(groups);
+                sample
+            }
+        }
+    }
+
+    /// The records of some entities, at most so many of each as a step may see.
+    fn records_of(&mut self, units: &[u32], groups: &Groups) -> Sample {
+        let mut indices = Vec::new();
+        let mut entities = Vec::new();
+        for (number, unit) in (0..).zip(units) {
+            let mut records = groups.entities.records(*unit).to_vec();
+            self.cut(&mut records, groups.rows);
+            entities.resize(entities.len() + records.len(), number);
+            indices.extend(records);
+        }
+        Sample {
+            indices,
+            entities: Some(entities),
+        }
     }
 
     /// Compares 64 bits with the threshold, 32 at a time: the lower half decides once in four billion records.
     fn select(&mut self, threshold: u64) -> Vec<u32> {
         let (high, low) = ((threshold >> 32) as u32, threshold as u32);
         let generator = &mut self.generator;
-        (0..self.records)
+        (0..self.units)
             .filter(|_| match generator.next_u32().cmp(&high) {
                 std::cmp::Ordering::Less => true,
                 std::cmp::Ordering::Equal => generator.next_u32() < low,
@@ -141,9 +218,8 @@ impl<R: RngCore> Sampler<R> {
             .collect()
     }
 
-    /// Leaves `capacity` of the sample, every subset as likely as another: the beginning of a Fisher-Yates shuffle.
-    fn cut(&mut self, indices: &mut Vec<u32>) {
-        let capacity = self.capacity as usize;
+    /// Leaves `capacity` of them, every subset as likely as another: the beginning of a Fisher-Yates shuffle.
+    fn cut(&mut self, indices: &mut Vec<u32>, capacity: usize) {
         if indices.len() <= capacity {
             return;
         }
@@ -217,8 +293,8 @@ pub fn padded_batch(
     format: &BatchFormat,
     sample: &Sample,
 ) -> Result<Bytes, SamplerError> {
-    let same = |a: &DatasetSchema, b: &DatasetSchema| a == b;
-    if !same(records.schema(), format.schema()) {
+    let columns = records.schema().columns().len();
+    if !same_columns(records.schema(), format.schema(), sample.entities.is_some()) {
         return Err(SamplerError::OtherColumns);
     }
     let overflow = || SamplerError::Overflow {
@@ -231,13 +307,32 @@ pub fn padded_batch(
     }
     let mut frame = format.frame();
     records.fill(&sample.indices, &mut frame)?;
+    if let Some(entities) = &sample.entities {
+        let values = frame.column_mut(columns).chunks_exact_mut(size_of::<i64>());
+        for (value, entity) in values.zip(entities) {
+            value.copy_from_slice(&i64::from(*entity).to_le_bytes());
+        }
+    }
     Ok(frame.finish(present)?)
+}
+
+/// Whether a batch has the columns of the records and, by entity, one more that numbers entities.
+fn same_columns(records: &DatasetSchema, batch: &DatasetSchema, by_entity: bool) -> bool {
+    let numbers =
+        |column: &Column| column.name.as_str() == ENTITY_INDEX && column.kind == ColumnType::I64;
+    match (by_entity, batch.columns()) {
+        (false, columns) => records.columns() == columns,
+        (true, [columns @ .., last]) => records.columns() == columns && numbers(last),
+        (true, []) => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::{any, prop_assert, proptest};
+
+    use crate::entities::tests::entities;
 
     fn sampler(seed: u64, records: u64, rate: f64, capacity: u32) -> Sampler {
         Sampler::with_generator(
@@ -357,9 +452,10 @@ mod tests {
         bits.reverse();
         let mut sampler = Sampler {
             generator: Fixed(bits),
-            records: 5,
+            units: 5,
             threshold: Threshold::Below(threshold),
             capacity: 5,
+            groups: None,
         };
         assert_eq!(sampler.draw().indices, [0, 2]);
     }
@@ -392,6 +488,73 @@ mod tests {
             format!("{:?} {sampler:?}", sampler.draw()),
             "Sample Sampler"
         );
+    }
+
+    /// A sampler of entities, by the entity of each record.
+    fn by_entity(seed: u64, of_record: &[u32], rows: u32, rate: f64, capacity: u32) -> Sampler {
+        let entities = entities(of_record);
+        sampler(seed, entities.len(), rate, capacity)
+            .grouped(entities, rows)
+            .unwrap()
+    }
+
+    #[test]
+    fn entities_are_drawn_as_often_as_the_rate_says_whatever_they_have() {
+        // Entity 0 has one record, entity 19 has twenty.
+        let of_record: Vec<u32> = (0..20_u32)
+            .flat_map(|entity| vec![entity; entity as usize + 1])
+            .collect();
+        let steps = 20_000;
+        let mut sampler = by_entity(7, &of_record, 3, 0.05, u32::MAX);
+        let mut counts = vec![0.0; 20];
+        for _ in 0..steps {
+            let sample = sampler.draw();
+            let entities = sample.entities.as_ref().unwrap();
+            for run in sample
+                .indices
+                .chunk_by(|a, b| of_record[*a as usize] == of_record[*b as usize])
+            {
+                let entity = of_record[run[0] as usize];
+                assert_eq!(run.len(), 3.min(entity as usize + 1));
+                counts[entity as usize] += 1.0;
+            }
+            assert_eq!(entities.len(), sample.len());
+            let expected = sample.indices.windows(2).zip(entities.windows(2));
+            for (records, numbers) in expected {
+                let same = of_record[records[0] as usize] == of_record[records[1] as usize];
+                assert_eq!(numbers[1] - numbers[0], u32::from(!same));
+            }
+        }
+        check_chi_square(&counts, &[f64::from(steps) * 0.05; 20]);
+    }
+
+    #[test]
+    fn of_an_entity_with_many_records_every_subset_is_as_likely() {
+        let mut sampler = by_entity(8, &[0; 5], 2, 1.0, 1);
+        let mut counts = std::collections::BTreeMap::new();
+        for _ in 0..20_000 {
+            *counts.entry(sampler.draw().indices).or_insert(0.0) += 1.0;
+        }
+        let observed: Vec<f64> = counts.into_values().collect();
+        check_chi_square(&observed, &[2000.0; 10]);
+    }
+
+    #[test]
+    fn a_sample_of_too_many_entities_is_cut_to_whole_entities() {
+        let mut sampler = by_entity(9, &[0, 0, 1, 1, 2, 2, 3, 3], 2, 1.0, 3);
+        for _ in 0..100 {
+            let sample = sampler.draw();
+            assert_eq!(sample.entities.as_deref(), Some(&[0, 0, 1, 1, 2, 2][..]));
+        }
+    }
+
+    #[test]
+    fn a_cap_of_no_records_is_refused() {
+        let rate = SamplingRate::new(0.5).unwrap();
+        assert!(matches!(
+            Sampler::by_entity(entities(&[0, 1]), 0, rate, 1),
+            Err(SamplerError::EntityRows)
+        ));
     }
 
     #[test]

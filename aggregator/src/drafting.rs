@@ -7,10 +7,10 @@ use tributary_accounting::{
 };
 use tributary_attest::Policy;
 use tributary_protocol::{
-    AccountantName, Attestation, Average, Column, ColumnName, ColumnType, Combine, Dataset,
-    DatasetName, Digest, Disclosure, Document, Input, Label, LedgerTerms, Loss, Metrics, Model,
-    Offer, Optimiser, Party, PartyKey, PartyName, PartyRole, People, Pipeline, Privacy, Schedule,
-    SealingKey, Unit, Validity,
+    AccountantName, AdaptiveClipping, Attestation, Average, Clipping, Column, ColumnName,
+    ColumnType, Combine, Dataset, DatasetName, Digest, Disclosure, Document, Entity, Input, Label,
+    LedgerTerms, Loss, Metrics, Model, Offer, Optimiser, Party, PartyKey, PartyName, PartyRole,
+    People, Pipeline, Privacy, Schedule, SealingKey, Unit, Validity,
 };
 
 /// What the consumer wants; the rest of a contract follows from it and from the offers.
@@ -40,6 +40,8 @@ pub struct Wishes {
     pub noise_multiplier: Option<f64>,
     /// The longest gradient that one record may contribute.
     pub clipping_norm: f64,
+    /// How gradients are clipped to it.
+    pub clipping: ClippingWish,
     /// Steps of one run.
     pub steps: u64,
     /// What training makes small.
@@ -54,6 +56,10 @@ pub struct Wishes {
     pub input: Input,
     /// The column that says what the model should answer.
     pub label: ColumnName,
+    /// How many classes the bytes of an image of classes may be: what the column itself does not say.
+    pub classes: Option<u32>,
+    /// Whose presence is hidden, where it is not a record's.
+    pub entity: Option<EntityWish>,
     /// The digest of the model's ONNX file.
     pub model: Digest,
     /// What agents demand of the aggregator.
@@ -66,6 +72,24 @@ pub struct Wishes {
     pub ledger: Option<PartyName>,
     /// Which measurements of the model leave the aggregator.
     pub metrics: Metrics,
+}
+
+/// Entities as the unit of privacy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityWish {
+    /// The column that names the entity of each record, in all datasets.
+    pub column: ColumnName,
+    /// The most records of one that a step may see.
+    pub rows: u32,
+}
+
+/// How gradients shall be clipped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ClippingWish {
+    /// In this way.
+    As(Clipping),
+    /// Adaptively with the settings of Andrew et al. 2021, where the noise on the count follows from the average batch.
+    Adaptive,
 }
 
 /// Why no contract can be written.
@@ -118,6 +142,33 @@ pub enum DraftError {
         /// What it holds.
         got: ColumnType,
     },
+    /// Labels say it themselves.
+    #[error(
+        "expected no number of classes, or {own}, which the labels in the column `{column}` have; got {asked}"
+    )]
+    OtherClasses {
+        /// The column.
+        column: ColumnName,
+        /// Its classes.
+        own: u32,
+        /// What was asked for.
+        asked: u32,
+    },
+    /// Images of classes do not say how many there are.
+    #[error("expected a number of classes for the masks in the column `{0}`")]
+    Classes(ColumnName),
+    /// An offer that does not count what is to be protected.
+    #[error("expected the offer of {owner}/{name} to count the entities of its column `{column}`, {}", which_counted(.counted))]
+    NoEntities {
+        /// The provider.
+        owner: PartyName,
+        /// The dataset.
+        name: DatasetName,
+        /// The column.
+        column: ColumnName,
+        /// The column whose entities it counts, if any.
+        counted: Option<ColumnName>,
+    },
     /// Datasets that cannot be joined, since their columns differ.
     #[error(
         "expected the column `{column}` to hold the same in all datasets: {first} has {first_kind}, {other} has {other_kind}"
@@ -139,6 +190,13 @@ pub enum DraftError {
     Accounting(#[from] AccountingError),
 }
 
+fn which_counted(column: &Option<ColumnName>) -> String {
+    match column {
+        None => "it counts none".to_owned(),
+        Some(column) => format!("it counts those of `{column}`"),
+    }
+}
+
 impl DraftError {
     /// How to mend it.
     pub const fn hint(&self) -> &'static str {
@@ -155,6 +213,11 @@ impl DraftError {
             }
             Self::ColumnType { .. } => {
                 "name another column with --input or --label, or leave the offer out"
+            }
+            Self::OtherClasses { .. } => "leave --classes out",
+            Self::Classes(_) => "give --classes, such as 2 for masks of something and all else",
+            Self::NoEntities { .. } => {
+                "ask the provider for `agent dataset offer --entity` with this column"
             }
             Self::Differ { .. } => {
                 "leave one of the offers out, or have its provider import its data anew"
@@ -181,8 +244,24 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
         role: PartyRole::Consumer,
         key: wishes.key,
     });
-    let (datasets, classes) =
+    let (mut datasets, classes) =
         datasets(offers, &wishes.input.column, &wishes.label, wishes.epsilon)?;
+    let classes = match (classes, wishes.classes) {
+        (Some(own), Some(asked)) if own != asked => {
+            return Err(DraftError::OtherClasses {
+                column: wishes.label,
+                own,
+                asked,
+            });
+        }
+        (Some(own), _) => own,
+        (None, Some(asked)) => asked,
+        (None, None) => return Err(DraftError::Classes(wishes.label)),
+    };
+    let unit = match &wishes.entity {
+        None => Unit::Record,
+        Some(wish) => Unit::Entity(entity(wish, offers, &mut datasets)?),
+    };
     let noise_multiplier = match wishes.noise_multiplier {
         Some(noise) => noise,
         None => {
@@ -199,6 +278,7 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
             .get()
         }
     };
+    let average_batch = wishes.sampling_rate * datasets.iter().map(units).sum::<u64>() as f64;
     Ok(Document {
         version: 1,
         purpose: wishes.purpose,
@@ -222,11 +302,12 @@ pub fn draft(wishes: Wishes, offers: &[Offer]) -> Result<Document, DraftError> {
             steps: wishes.steps,
         },
         privacy: Privacy {
-            unit: Unit::Record,
+            unit,
             people: People::Disjoint,
             sampling_rate: wishes.sampling_rate,
             noise_multiplier,
             clipping_norm: wishes.clipping_norm,
+            clipping: wishes.clipping.settled(average_batch, noise_multiplier),
             delta: wishes.delta,
             accountant: wishes.accountant,
         },
@@ -252,6 +333,20 @@ pub fn validity_from(now: DateTime<Utc>, days: u32) -> Validity {
     Validity {
         not_before: now - TimeDelta::minutes(1),
         not_after: now + TimeDelta::days(days.into()),
+    }
+}
+
+impl ClippingWish {
+    fn settled(self, average_batch: f64, noise_multiplier: f64) -> Clipping {
+        match self {
+            Self::As(clipping) => clipping,
+            Self::Adaptive => Clipping::Adaptive(AdaptiveClipping {
+                quantile: 0.5,
+                learning_rate: 0.2,
+                // The paper's twentieth; of small batches more, so that the gradients' noise grows by at most an eighth.
+                count_noise: (average_batch / 20.0).max(noise_multiplier),
+            }),
+        }
     }
 }
 
@@ -283,9 +378,9 @@ fn datasets(
     input: &ColumnName,
     label: &ColumnName,
     epsilon: f64,
-) -> Result<(Vec<Dataset>, u32), DraftError> {
+) -> Result<(Vec<Dataset>, Option<u32>), DraftError> {
     let mut datasets: Vec<Dataset> = Vec::new();
-    let mut classes = 0;
+    let mut classes = None;
     for offer in offers {
         let (owner, name) = (offer.party(), offer.manifest().dataset());
         if datasets
@@ -313,8 +408,9 @@ fn datasets(
             return Err(refuse(input, "images or bytes"));
         }
         match label.kind {
-            ColumnType::Label { classes: count } => classes = count,
-            _ => return Err(refuse(label, "labels")),
+            ColumnType::Label { classes: count } => classes = Some(count),
+            ColumnType::ImageU8 { channels: 1, .. } => {}
+            _ => return Err(refuse(label, "labels, or images of classes")),
         }
         let columns = vec![input.clone(), label.clone()];
         if let Some(first) = datasets.first() {
@@ -335,11 +431,60 @@ fn datasets(
             name: name.clone(),
             manifest: offer.manifest_digest(),
             records: offer.manifest().rows(),
+            entities: None,
             columns,
             epsilon,
         });
     }
     Ok((datasets, classes))
+}
+
+/// Counts every dataset's entities, by one column that is the same in all.
+fn entity(
+    wish: &EntityWish,
+    offers: &[Offer],
+    datasets: &mut [Dataset],
+) -> Result<Entity, DraftError> {
+    let mut first: Option<(&Offer, &Column)> = None;
+    for (offer, dataset) in offers.iter().zip(datasets) {
+        let here = column(offer, &wish.column)?;
+        if let Some((other, there)) = first
+            && here.kind != there.kind
+        {
+            return Err(DraftError::Differ {
+                column: here.name.clone(),
+                first: format!("{}/{}", other.party(), other.manifest().dataset()),
+                first_kind: there.kind,
+                other: format!("{}/{}", dataset.owner, dataset.name),
+                other_kind: here.kind,
+            });
+        }
+        first.get_or_insert((offer, here));
+        let counted = offer.entities();
+        match counted.filter(|counted| counted.column == wish.column) {
+            Some(counted) => dataset.entities = Some(counted.count),
+            None => {
+                return Err(DraftError::NoEntities {
+                    owner: dataset.owner.clone(),
+                    name: dataset.name.clone(),
+                    column: wish.column.clone(),
+                    counted: counted.map(|counted| counted.column.clone()),
+                });
+            }
+        }
+    }
+    match first {
+        Some((_, column)) => Ok(Entity {
+            column: column.clone(),
+            rows: wish.rows,
+        }),
+        None => Err(DraftError::NoOffers),
+    }
+}
+
+/// Units of privacy of a dataset.
+fn units(dataset: &Dataset) -> u64 {
+    dataset.entities.unwrap_or(dataset.records)
 }
 
 fn column<'a>(offer: &'a Offer, name: &ColumnName) -> Result<&'a Column, DraftError> {
@@ -370,7 +515,7 @@ fn least_noise(
     let (epsilon, delta) = (Epsilon::new(epsilon)?, Delta::new(delta)?);
     let mut least = delta;
     for dataset in datasets {
-        let left = Capacity::derive(dataset.records, rate, steps, delta)?.remaining_delta;
+        let left = Capacity::derive(units(dataset), rate, steps, delta)?.remaining_delta;
         if left.get() < least.get() {
             least = left;
         }

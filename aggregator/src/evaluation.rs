@@ -7,10 +7,11 @@ use serde::Serialize;
 use tributary_idx::{IdxError, read_pair};
 use tributary_protocol::Input;
 use tributary_trainer::{
-    EvaluateError, Examples, Graph, GraphError, LossConfig, Metrics, Parameters, ParametersError,
-    Shape,
+    EvaluateError, Graph, GraphError, LossConfig, Metrics, Parameters, ParametersError, Shape,
 };
 
+use crate::masks::{MaskedImages, MasksError};
+use crate::targets::TargetForm;
 use crate::terms::Scaling;
 
 /// What evaluation found.
@@ -18,8 +19,8 @@ use crate::terms::Scaling;
 pub struct Evaluation {
     /// Examples evaluated.
     pub examples: u64,
-    /// Share of examples that the model gets right, from 0 to 1.
-    pub accuracy: f64,
+    /// Share of examples that the model gets right, from 0 to 1; none where it answers with masks.
+    pub accuracy: Option<f64>,
     /// The mean loss, in nats.
     pub loss: f64,
     /// Class by class.
@@ -72,9 +73,21 @@ pub enum EvaluationError {
         /// Columns of an image.
         columns: u32,
     },
+    /// The masks cannot be read, or do not fit.
+    #[error(transparent)]
+    Masks(#[from] MasksError),
     /// The model cannot be evaluated on them.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+}
+
+/// What a model should answer to the images of a set.
+#[derive(Debug, Clone, Copy)]
+pub enum Answers<'a> {
+    /// An IDX file of labels.
+    Labels(&'a Path),
+    /// An IDX file of images whose bytes are classes of pixels, and how many classes there are.
+    Masks(&'a Path, u32),
 }
 
 /// Evaluates an ONNX model on the two IDX files of a set, with the bytes scaled as `input` says and the mean of `loss`.
@@ -84,14 +97,34 @@ pub enum EvaluationError {
 pub fn evaluate(
     onnx: &[u8],
     images: &Path,
-    labels: &Path,
+    answers: Answers<'_>,
     input: &Input,
     loss: LossConfig,
     threads: NonZeroUsize,
 ) -> Result<Evaluation, EvaluationError> {
     let graph = Graph::from_onnx(onnx)?;
-    let set = read_pair(images, labels)?;
-    let (rows, columns) = (set.rows(), set.columns());
+    let output = graph.output_shape();
+    let ([rows, columns], pixels, targets) = match answers {
+        Answers::Labels(labels) => {
+            let set = read_pair(images, labels)?;
+            let mut targets = TargetForm::Classes.empty();
+            targets.push_classes(set.labels().iter().map(|&label| u32::from(label)));
+            ([set.rows(), set.columns()], set.pixels().to_vec(), targets)
+        }
+        Answers::Masks(masks, classes) => {
+            let whole = output.elements();
+            // Of two classes one channel will do.
+            let channels = match output.dims() {
+                [channels, _, _] => *channels,
+                _ => 1,
+            };
+            let set = MaskedImages::read(images, masks, whole / channels.max(1))?;
+            let form = TargetForm::masks(classes, whole / channels.max(1), output);
+            let mut targets = form.empty();
+            targets.push_masks(&set.masks);
+            (set.size, set.images, targets)
+        }
+    };
     let shape = graph.input_shape();
     let fits = match shape.dims() {
         [1, height, width] | [height, width] => {
@@ -107,15 +140,13 @@ pub fn evaluate(
             columns,
         });
     }
-    let inputs = Scaling::new(input).apply(set.pixels());
-    let classes: Vec<u32> = set.labels().iter().map(|&label| u32::from(label)).collect();
-    let examples = Examples::labelled(&inputs, &classes);
+    let inputs = Scaling::new(input).apply(&pixels);
+    let examples = targets.with(&inputs, None);
     let parameters = Parameters::initial(&graph)?;
     let metrics = tributary_trainer::evaluate(&graph, &parameters, loss, &examples, threads)?;
     Ok(Evaluation {
         examples: metrics.examples,
-        // Labels were given, so there is one.
-        accuracy: metrics.accuracy().unwrap_or(f64::NAN),
+        accuracy: metrics.accuracy(),
         loss: metrics.loss,
         classes: metrics
             .classes()

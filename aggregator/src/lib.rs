@@ -15,17 +15,21 @@ mod drafting;
 mod evaluation;
 mod failures;
 mod home;
+mod masks;
 mod model_fit;
 mod planning;
 mod receipts;
 mod recipe;
+mod targets;
 mod terms;
 mod training;
+mod trial;
 mod validation;
 
-pub use drafting::{DraftError, Wishes, draft, validity_from};
-pub use evaluation::{ClassScore, Evaluation, EvaluationError, evaluate};
+pub use drafting::{ClippingWish, DraftError, EntityWish, Wishes, draft, validity_from};
+pub use evaluation::{Answers, ClassScore, Evaluation, EvaluationError, evaluate};
 pub use home::{ConsumerHome, ContractFileError, HomeError, RegisteredContract, ledger_members};
+pub use masks::MasksError;
 pub use model_fit::{ModelMisfit, misfits};
 pub use planning::{DatasetCost, PlanError, RunPlan, TimeEstimate};
 pub use receipts::{CheckedReceipt, ReceiptRefusal, check_receipt, claimed_contract};
@@ -33,4 +37,5 @@ pub use recipe::{Recipe, RecipeError};
 pub use training::{
     CurvePoint, DatasetReport, RunFolder, TrainArgs, TrainReport, curves_svg, train,
 };
+pub use trial::{MeasuredStep, StepCost, TrialError, measure_step};
 pub use validation::{Finding, ModelAtHand, findings, warnings};

@@ -1,7 +1,9 @@
 //! Whether a model is the one that a contract names, and fits the columns that the contract feeds it.
 
-use tributary_protocol::{ColumnType, Contract, Digest};
+use tributary_protocol::{ColumnType, Contract, Digest, Loss};
 use tributary_trainer::{Graph, Shape};
+
+use crate::targets::label_kind;
 
 /// A model that cannot be trained under a contract.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +40,20 @@ pub enum ModelMisfit {
         /// What the model gives.
         got: Shape,
     },
+    /// The model does not say of each pixel what the contract's masks do.
+    #[error(
+        "the model's output: expected {expected}, for masks of {classes} classes in the column `{column}`, got {got}"
+    )]
+    Mask {
+        /// The contract's label column.
+        column: String,
+        /// Its classes.
+        classes: u32,
+        /// The shapes that fit.
+        expected: String,
+        /// What the model gives.
+        got: Shape,
+    },
 }
 
 impl ModelMisfit {
@@ -51,6 +67,9 @@ impl ModelMisfit {
                 "export the model for examples of the column's shape, or name another input column"
             }
             Self::Output { .. } => "give the model as many outputs as there are classes",
+            Self::Mask { .. } => {
+                "give the model an output of the masks' height and width, with a channel for each class"
+            }
         }
     }
 }
@@ -85,14 +104,59 @@ pub fn misfits(graph: &Graph, contract: &Contract) -> Vec<ModelMisfit> {
         });
     }
     let classes = pipeline.label.classes;
-    if graph.output_shape().dims() != [classes as usize] {
-        found.push(ModelMisfit::Output {
-            column: pipeline.label.column.as_str().to_owned(),
+    let (column, got) = (
+        pipeline.label.column.as_str().to_owned(),
+        graph.output_shape().clone(),
+    );
+    match label_kind(contract) {
+        Some(ColumnType::ImageU8 { height, width, .. }) => {
+            let [h, w] = [height as usize, width as usize];
+            let softmax = is_softmax(&pipeline.loss);
+            if !gives_masks(&got, classes as usize, h, w, softmax) {
+                let single = if classes == 2 && !softmax {
+                    format!(", or 1x{h}x{w} for the second class alone")
+                } else {
+                    String::new()
+                };
+                found.push(ModelMisfit::Mask {
+                    column,
+                    classes,
+                    expected: format!("{classes}x{h}x{w}{single}"),
+                    got,
+                });
+            }
+        }
+        _ if got.dims() != [classes as usize] => found.push(ModelMisfit::Output {
+            column,
             classes,
-            got: graph.output_shape().clone(),
-        });
+            got,
+        }),
+        _ => {}
     }
     found
+}
+
+/// A number for each class and pixel; of two classes, one for each pixel will do, flat or not, where the loss compares each
+/// number by itself.
+fn gives_masks(output: &Shape, classes: usize, h: usize, w: usize, softmax: bool) -> bool {
+    let single = classes == 2 && !softmax;
+    match output.dims() {
+        [channels, height, width] => {
+            [*height, *width] == [h, w] && (*channels == classes || single && *channels == 1)
+        }
+        [height, width] => single && [*height, *width] == [h, w],
+        [all] => single && *all == h * w,
+        _ => false,
+    }
+}
+
+/// Whether a loss takes outputs for logarithms of probabilities of classes.
+fn is_softmax(loss: &Loss) -> bool {
+    match loss {
+        Loss::CrossEntropy | Loss::WeightedCrossEntropy { .. } => true,
+        Loss::Sum(parts) => parts.iter().any(|part| is_softmax(&part.loss)),
+        _ => false,
+    }
 }
 
 /// The shapes that would fit, where the model's does not.
@@ -123,5 +187,26 @@ fn wrong_input(got: &Shape, contract: &Contract) -> Option<String> {
             let width = kind.fixed_width().unwrap_or_default();
             (got.elements() as u64 != width).then(|| format!("{width} numbers"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tributary_trainer::models;
+
+    #[test]
+    fn a_u_net_gives_masks_of_two_classes_and_of_its_own_size_only() {
+        let graph = Graph::from_onnx(&models::unet(1)).unwrap();
+        let output = graph.output_shape();
+        assert!(gives_masks(output, 2, 128, 128, false));
+        // A softmax over one channel says nothing.
+        assert!(!gives_masks(output, 2, 128, 128, true));
+        assert!(!gives_masks(output, 3, 128, 128, false));
+        assert!(!gives_masks(output, 2, 64, 256, false));
+        let graph = Graph::from_onnx(&models::linear(9, 6)).unwrap();
+        assert!(gives_masks(graph.output_shape(), 2, 2, 3, false));
+        assert!(!gives_masks(graph.output_shape(), 2, 2, 3, true));
+        assert!(!gives_masks(graph.output_shape(), 6, 1, 1, false));
     }
 }

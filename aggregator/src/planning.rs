@@ -1,16 +1,16 @@
 //! What a run would cost in privacy, bytes, time and memory, before anything is spent.
 
 use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use tributary_accounting::{AccountingError, largest_steps};
-use tributary_protocol::{
-    BatchError, BatchFormat, Contract, DatasetSchema, PartyName, SchemaError,
-};
-use tributary_trainer::{Examples, Graph, SetupError, TrainError, Trainer};
+use tributary_protocol::{Contract, FormatError, PartyName};
+use tributary_trainer::{Graph, SetupError, TrainError, Trainer};
 
+use crate::targets::TargetForm;
 use crate::terms;
+use crate::trial::step_times;
 
 /// Trial steps are given at most this many examples; larger ones are extrapolated, since time grows with examples.
 const TRIAL_EXAMPLES: usize = 1024;
@@ -30,7 +30,7 @@ pub struct RunPlan {
     pub runs: u32,
     /// The probability that epsilon does not bound.
     pub delta: f64,
-    /// Records in an average batch of all datasets together.
+    /// Records in an average batch of all datasets together; of entities, at most.
     pub expected_batch: f64,
     /// What each dataset gives and pays.
     pub datasets: Vec<DatasetCost>,
@@ -57,7 +57,7 @@ pub struct DatasetCost {
     pub limit: f64,
     /// Runs that keep within the limit.
     pub runs_within_limit: u64,
-    /// Records in an average batch.
+    /// Records in an average batch; of entities, at most.
     pub expected_batch: f64,
     /// Rows of every batch on the wire, present or padding.
     pub rows: u64,
@@ -87,12 +87,9 @@ pub enum PlanError {
     /// Epsilon or the batches' rows cannot be computed.
     #[error(transparent)]
     Accounting(#[from] AccountingError),
-    /// The columns are none.
-    #[error(transparent)]
-    Schema(#[from] SchemaError),
     /// The batches cannot travel.
     #[error(transparent)]
-    Batch(#[from] BatchError),
+    Format(#[from] FormatError),
     /// The trainer refuses the contract's settings.
     #[error(transparent)]
     Setup(#[from] SetupError),
@@ -116,10 +113,7 @@ impl RunPlan {
             let Some(dataset) = contract.dataset(&plan.dataset) else {
                 unreachable!("a plan has the contract's datasets");
             };
-            let schema = DatasetSchema::new(dataset.columns.clone())?;
-            // A format holds 32-bit rows; more do not fit a frame by far.
-            let rows = u32::try_from(plan.capacity.rows).unwrap_or(u32::MAX);
-            let batch_bytes = BatchFormat::new(schema, rows)?.frame_len() as u64;
+            let batch_bytes = contract.batch_format(dataset)?.frame_len() as u64;
             let within = largest_steps(
                 contract.accountant().accountant(),
                 &[],
@@ -137,8 +131,8 @@ impl RunPlan {
                 epsilon_of_all_runs: plan.all_runs.get(),
                 limit: plan.limit.get(),
                 runs_within_limit: within.get() / steps.max(1),
-                expected_batch: contract.sampling_rate().get() * dataset.records as f64,
-                rows: plan.capacity.rows,
+                expected_batch: contract.expected_rows(dataset),
+                rows: plan.rows,
                 batch_bytes,
                 bytes: batch_bytes.saturating_mul(steps),
             });
@@ -147,7 +141,10 @@ impl RunPlan {
             steps,
             runs: contract.runs(),
             delta: contract.delta().get(),
-            expected_batch: contract.expected_batch_size(),
+            expected_batch: contract
+                .datasets()
+                .map(|(_, dataset)| contract.expected_rows(dataset))
+                .sum(),
             bytes: datasets
                 .iter()
                 .fold(0, |sum, dataset| dataset.bytes.saturating_add(sum)),
@@ -202,16 +199,19 @@ fn median_step(
     let inputs: Vec<f32> = (0..count * graph.input_shape().elements())
         .map(|index| (index % 251) as f32 / 125.0 - 1.0)
         .collect();
-    let classes = contract.document().pipeline.label.classes;
-    let labels: Vec<u32> = (0..count as u32).map(|index| index % classes).collect();
-    let examples = Examples::labelled(&inputs, &labels);
-    trainer.step(&examples)?;
-    let mut times = Vec::new();
-    for _ in 0..TRIAL_STEPS {
-        let start = Instant::now();
-        trainer.step(&examples)?;
-        times.push(start.elapsed());
+    let form = TargetForm::of(contract, graph.output_shape());
+    let mut targets = form.empty();
+    match form {
+        TargetForm::Classes => {
+            let classes = contract.document().pipeline.label.classes;
+            targets.push_classes((0..count as u32).map(|index| index % classes));
+        }
+        TargetForm::Masks { pixels, .. } => {
+            let masks: Vec<u8> = (0..count * pixels).map(|index| (index % 2) as u8).collect();
+            targets.push_masks(&masks);
+        }
     }
-    times.sort_unstable();
+    let examples = targets.with(&inputs, None);
+    let times = step_times(&mut trainer, &examples, TRIAL_STEPS)?;
     Ok(times[times.len() / 2])
 }

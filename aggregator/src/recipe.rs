@@ -4,7 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use tributary_protocol::{Average, Course, Loss, Optimiser, Schedule};
+use tributary_protocol::{Average, Clipping, Course, Loss, Optimiser, Schedule};
 
 /// A set of settings: one that comes with the project, or a TOML file with exactly these fields.
 ///
@@ -15,6 +15,7 @@ use tributary_protocol::{Average, Course, Loss, Optimiser, Schedule};
 ///     deviation = 0.5
 ///     sampling_rate = 0.02
 ///     clipping_norm = 1.0
+///     clipping = { automatic = { stability = 0.01 } }
 ///     steps = 400
 ///     delta = 1e-5
 ///     loss = "cross-entropy"
@@ -39,6 +40,9 @@ pub struct Recipe {
     pub sampling_rate: f64,
     /// The longest gradient that one record may contribute.
     pub clipping_norm: f64,
+    /// How gradients are clipped to it; flat where left out.
+    #[serde(default)]
+    pub clipping: Clipping,
     /// Steps of one run.
     pub steps: u64,
     /// What training makes small.
@@ -76,6 +80,15 @@ impl Recipe {
     /// The recipes that come with the project.
     pub const NAMES: [&'static str; 2] = ["mnist", "mnist-scatter"];
 
+    /// The network that a recipe of the project is for, as `aggregator model new` calls it; none for other names.
+    pub fn network(name: &str) -> Option<&'static str> {
+        match name {
+            "mnist" => Some("mnist-cnn"),
+            "mnist-scatter" => Some("mnist-scatter"),
+            _ => None,
+        }
+    }
+
     /// For `mnist-cnn` on some tens of thousands of grey images of 28x28, at an epsilon of about 3.
     pub fn mnist() -> Self {
         Self {
@@ -85,6 +98,7 @@ impl Recipe {
             deviation: 1.0,
             sampling_rate: 2048.0 / 60_000.0,
             clipping_norm: 1.0,
+            clipping: Clipping::Flat,
             steps: 400,
             loss: Loss::CrossEntropy,
             optimiser: Optimiser::Sgd {
@@ -180,6 +194,7 @@ mod tests {
     fn every_name_is_a_recipes() {
         for name in Recipe::NAMES {
             assert!(name.parse::<Recipe>().is_ok());
+            assert!(Recipe::network(name).is_some());
         }
         let error = "imagenet".parse::<Recipe>().unwrap_err();
         assert!(error.to_string().contains("mnist-scatter"), "{error}");

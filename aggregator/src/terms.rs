@@ -1,9 +1,10 @@
 //! A contract's terms as the trainer takes them.
 
-use tributary_protocol::{Contract, Course, Input, Loss, Optimiser};
+use tributary_protocol::{Clipping, Contract, Course, Input, Loss, Optimiser};
 use tributary_trainer::{
-    AverageConfig, LossConfig, OptimiserConfig, PrivacyError, PrivacySettings, ScheduleConfig,
-    ScheduleShape, UpdateConfig, WarmUp, WeightDecay, WeightedLoss,
+    AdaptiveClipping, AverageConfig, Clipping as ClippingConfig, LossConfig, OptimiserConfig,
+    PrivacyError, PrivacySettings, ScheduleConfig, ScheduleShape, UpdateConfig, WarmUp,
+    WeightDecay, WeightedLoss,
 };
 
 /// The contract's optimiser, schedule and average.
@@ -160,7 +161,23 @@ pub(crate) fn privacy(contract: &Contract) -> Result<PrivacySettings, PrivacyErr
         contract.document().privacy.clipping_norm,
         contract.noise_multiplier().get(),
         contract.expected_batch_size(),
-    )
+    )?
+    .with_clipping(clipping(contract.document().privacy.clipping))
+}
+
+fn clipping(clipping: Clipping) -> ClippingConfig {
+    match clipping {
+        Clipping::Flat => ClippingConfig::Flat,
+        Clipping::PerLayer => ClippingConfig::PerLayer,
+        Clipping::Automatic { stability } => ClippingConfig::Automatic {
+            stability: stability as f32,
+        },
+        Clipping::Adaptive(adaptive) => ClippingConfig::Adaptive(AdaptiveClipping {
+            quantile: adaptive.quantile,
+            learning_rate: adaptive.learning_rate,
+            count_noise: adaptive.count_noise,
+        }),
+    }
 }
 
 /// From the bytes of an input column to the numbers that a model takes: `(byte / divisor - mean) / deviation`.
@@ -208,6 +225,33 @@ mod tests {
         };
         assert_eq!(optimiser(&adamw).1, WeightDecay::Decoupled(0.5));
         assert_eq!(optimiser(&adamw).0, optimiser(&adam(0.0)).0);
+    }
+
+    #[test]
+    fn every_clipping_is_the_trainers() {
+        let adaptive = tributary_protocol::AdaptiveClipping {
+            quantile: 0.4,
+            learning_rate: 0.3,
+            count_noise: 20.0,
+        };
+        for (ours, theirs) in [
+            (Clipping::Flat, ClippingConfig::Flat),
+            (Clipping::PerLayer, ClippingConfig::PerLayer),
+            (
+                Clipping::Automatic { stability: 0.5 },
+                ClippingConfig::Automatic { stability: 0.5 },
+            ),
+            (
+                Clipping::Adaptive(adaptive),
+                ClippingConfig::Adaptive(AdaptiveClipping {
+                    quantile: 0.4,
+                    learning_rate: 0.3,
+                    count_noise: 20.0,
+                }),
+            ),
+        ] {
+            assert_eq!(clipping(ours), theirs);
+        }
     }
 
     #[test]

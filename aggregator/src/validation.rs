@@ -6,9 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tributary_attest::{Criterion, Policy, Tee};
 use tributary_console::ErrorCode;
-use tributary_protocol::{
-    BatchFormat, Contract, ContractError, DatasetSchema, Digest, SignedContract,
-};
+use tributary_protocol::{Contract, ContractError, Digest, FormatError, SignedContract};
 use tributary_trainer::{Graph, Trainer};
 
 use crate::{model_fit, terms};
@@ -198,22 +196,14 @@ fn check_budget(contract: &Contract, found: &mut Vec<Finding>) {
 
 fn check_batches(contract: &Contract, found: &mut Vec<Finding>) {
     for (id, dataset) in contract.datasets() {
-        let Ok(capacity) = contract.capacity(dataset.records) else {
-            continue;
-        };
-        let refused = u32::try_from(capacity.rows)
-            .map_err(|error| error.to_string())
-            .and_then(|rows| {
-                let schema = DatasetSchema::new(dataset.columns.clone())
-                    .map_err(|error| error.to_string())?;
-                BatchFormat::new(schema, rows).map_err(|error| error.to_string())
-            });
-        if let Err(reason) = refused {
-            found.push(Finding::new(
+        match contract.batch_format(dataset) {
+            // Said already, with the budget.
+            Ok(_) | Err(FormatError::Accounting(_)) => {}
+            Err(reason) => found.push(Finding::new(
                 ErrorCode::CONTRACT_INVALID,
-                format!("{id}: batches of {} rows: {reason}", capacity.rows),
+                format!("{id}: {reason}"),
                 "write a new contract with a lower sampling rate",
-            ));
+            )),
         }
     }
 }

@@ -65,7 +65,7 @@ pub use logs::start_logs;
 pub use output::{Captured, Console, SCHEMA_VERSION};
 pub use progress::{StepProgress, StepReport};
 pub use quantity::{ByteSize, HumanDuration, QuantityError};
-pub use rss::{peak_rss, peak_rss_of};
+pub use rss::{peak_rss, peak_rss_of, restart_peak_rss};
 pub use run::{CommandLine, GlobalArgs, run, run_arguments, run_with};
 pub use secret::{SECRET_LIMIT, read_secret};
 pub use shell::{write_completions, write_manual};

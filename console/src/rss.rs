@@ -12,6 +12,15 @@ pub fn peak_rss() -> io::Result<ByteSize> {
     parse(&std::fs::read_to_string("/proc/self/status")?)
 }
 
+/// Counts the peak of [`peak_rss`] from the memory that this process holds now.
+///
+/// # Errors
+/// Where the system does not keep `/proc`, or does not let this process reset its own mark.
+pub fn restart_peak_rss() -> io::Result<()> {
+    // "5" resets the peak resident set size (proc_pid_clear_refs(5)).
+    std::fs::write("/proc/self/clear_refs", "5")
+}
+
 /// The most memory a running process ever held resident. Ask before it is waited for: its record goes with it.
 ///
 /// # Errors

@@ -41,9 +41,10 @@ pub use checkpoint::{
     CHECKPOINT_SIZE_LIMIT, CheckpointError, CheckpointKey, OpenedCheckpoint, SealedCheckpoint,
 };
 pub use contract::{
-    AccountantName, Attestation, Average, CONTRACT_SIZE_LIMIT, CONTRACT_TYPE, Combine, Contract,
-    ContractError, Course, Dataset, DatasetPlan, DatasetRef, Disclosure, Document, Input, Label,
-    LedgerTerms, Loss, Metrics, Model, Optimiser, Party, PartyRole, People, Pipeline, Plan,
+    AccountantName, AdaptiveClipping, Attestation, Average, CONTRACT_SIZE_LIMIT, CONTRACT_TYPE,
+    Clipping, Combine, Contract, ContractError, Course, Dataset, DatasetPlan, DatasetRef,
+    Disclosure, Document, ENTITY_INDEX, Entity, EntityIndexError, EntityRule, FormatError, Input,
+    Label, LedgerTerms, Loss, Metrics, Model, Optimiser, Party, PartyRole, People, Pipeline, Plan,
     Privacy, Schedule, SignedContract, Unit, Validity, WarmUp, WeightedLoss,
 };
 pub use digest::{Digest, DigestSyntax};
@@ -66,7 +67,7 @@ pub use message::{
 };
 pub use noise_key::{NoiseKey, NoiseKeySyntax, NoiseStatic};
 pub use numbers::{NumberSyntax, RunNumber, SequenceNumber};
-pub use offer::{OFFER_SIZE_LIMIT, Offer, OfferError};
+pub use offer::{OFFER_SIZE_LIMIT, Offer, OfferError, OfferedEntities};
 pub use party::{DatasetName, NameSyntax, PartyName, Role};
 pub use party_folder::{FolderError, PartyFolder};
 pub use receipt::{

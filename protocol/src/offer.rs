@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::dsse::{ENVELOPE_SIZE_LIMIT, Envelope};
 use crate::identity::PartyKey;
-use crate::manifest::{Manifest, ManifestError};
+use crate::manifest::{ColumnName, Manifest, ManifestError};
 use crate::party::PartyName;
 
 /// The longest offer that is read, in bytes: the largest envelope, indented, and a few lines around it.
@@ -45,6 +45,19 @@ pub struct Offer {
     key: PartyKey,
     envelope: Envelope,
     manifest: Manifest,
+    entities: Option<OfferedEntities>,
+}
+
+/// How many entities the records of an offer belong to, by the column that names them.
+///
+/// The owner's key does not sign it: its agent refuses a contract with another number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferedEntities {
+    /// The column.
+    pub column: ColumnName,
+    /// How many.
+    pub count: u64,
 }
 
 /// Why an offer was refused.
@@ -63,6 +76,18 @@ pub enum OfferError {
     /// The manifest is not one, or the offer's key did not sign it.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// Entities that the records cannot have.
+    #[error(
+        "the offer counts {got} entities by the column `{column}`: expected a column of the dataset, and 1 to {records} entities"
+    )]
+    Entities {
+        /// The column.
+        column: ColumnName,
+        /// The count.
+        got: u64,
+        /// The records of the dataset.
+        records: u64,
+    },
     /// The manifest is of another party.
     #[error(
         "the offer is of {expected}, and its manifest is of {got}: ask {expected} for its own offer"
@@ -86,6 +111,27 @@ impl Offer {
             key,
             envelope,
             manifest,
+            entities: None,
+        })
+    }
+
+    /// The same with a count of entities.
+    ///
+    /// # Errors
+    /// Where the dataset has no such column, or fewer records.
+    pub fn with_entities(self, entities: OfferedEntities) -> Result<Self, OfferError> {
+        let records = self.manifest.rows();
+        let known = self.manifest.schema().column(&entities.column).is_some();
+        if !known || !(1..=records).contains(&entities.count) {
+            return Err(OfferError::Entities {
+                column: entities.column,
+                got: entities.count,
+                records,
+            });
+        }
+        Ok(Self {
+            entities: Some(entities),
+            ..self
         })
     }
 
@@ -101,7 +147,10 @@ impl Offer {
         if raw.offer != FORMAT_VERSION {
             return Err(OfferError::Version(raw.offer));
         }
-        let offer = Self::new(raw.key, raw.manifest)?;
+        let mut offer = Self::new(raw.key, raw.manifest)?;
+        if let Some(entities) = raw.entities {
+            offer = offer.with_entities(entities)?;
+        }
         if offer.party() != &raw.party {
             let got = offer.party().clone();
             return Err(OfferError::Owner {
@@ -119,6 +168,7 @@ impl Offer {
             party: self.party().clone(),
             key: self.key,
             manifest: self.envelope.clone(),
+            entities: self.entities.clone(),
         };
         // A struct of strings and numbers always has a JSON form.
         let mut json = serde_json::to_vec_pretty(&raw).unwrap_or_default();
@@ -141,6 +191,11 @@ impl Offer {
         &self.manifest
     }
 
+    /// How many entities the records belong to, where the provider counted them.
+    pub fn entities(&self) -> Option<&OfferedEntities> {
+        self.entities.as_ref()
+    }
+
     /// The digest by which a contract names exactly this data.
     pub fn manifest_digest(&self) -> Digest {
         self.envelope.payload_digest()
@@ -154,6 +209,8 @@ struct RawOffer {
     party: PartyName,
     key: PartyKey,
     manifest: Envelope,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entities: Option<OfferedEntities>,
 }
 
 const FORMAT_VERSION: u32 = 1;
@@ -205,6 +262,26 @@ mod tests {
         assert_eq!(read, offer);
         assert_eq!(read.key(), alice.public());
         assert_eq!(read.manifest_digest(), offer.manifest_digest());
+    }
+
+    #[test]
+    fn entities_are_offered_by_a_column_of_the_dataset_and_no_more_than_records() {
+        let entities = |column: &str, count| OfferedEntities {
+            column: column.parse().unwrap(),
+            count,
+        };
+        let offer = offer(&Identity::generate());
+        let counted = offer.clone().with_entities(entities("label", 7)).unwrap();
+        let read = Offer::parse(&counted.to_json()).unwrap();
+        assert_eq!(read.entities(), Some(&entities("label", 7)));
+        for (column, count) in [("label", 0), ("label", 8), ("patient", 3)] {
+            let refused = offer.clone().with_entities(entities(column, count));
+            assert!(matches!(refused, Err(OfferError::Entities { .. })));
+            let refused = altered(&counted, |value| {
+                value["entities"] = json!({"column": column, "count": count});
+            });
+            assert!(matches!(refused, Err(OfferError::Entities { .. })));
+        }
     }
 
     #[test]

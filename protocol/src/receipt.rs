@@ -340,7 +340,7 @@ fn epsilon_after(
     dataset: &Dataset,
     steps: u64,
 ) -> Result<f64, AccountingError> {
-    let delta = contract.capacity(dataset.records)?.remaining_delta;
+    let delta = contract.capacity(dataset)?.remaining_delta;
     Ok(contract.epsilon_after(Steps::new(steps), delta)?.get())
 }
 

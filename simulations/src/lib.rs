@@ -18,4 +18,6 @@ pub use audit::{
     Audit, AuditError, AuditPlan, OneRun, Subject, Task, TrainerSubject, TwoWorlds, audit,
 };
 pub use digits::{CLASSES, Digits, PIXELS, SIDE, TEST_IMAGES, TRAINING_IMAGES};
-pub use federation::{Data, DataSource, Outcome, Party, Plan, act_as_party, run_mnist};
+pub use federation::{
+    Data, DataSource, NETWORKS, NetworkSource, Outcome, Party, Plan, act_as_party, run_mnist,
+};

@@ -71,6 +71,22 @@ impl Mechanism {
         }
     }
 
+    /// How gradients are clipped, for a checkpoint; not at all without privacy.
+    pub(crate) fn clipping(&self) -> Option<Clipping> {
+        match self {
+            Self::Private(private) => Some(private.settings.clipping()),
+            Self::None => None,
+        }
+    }
+
+    /// Goes on with other noise.
+    #[cfg(test)]
+    pub(crate) fn renew_noise(&mut self, noise: NoiseSource) {
+        if let Self::Private(private) = self {
+            private.noise = noise;
+        }
+    }
+
     /// The clipping norm that the adaptive mode has come to, for a checkpoint.
     pub(crate) fn adapted_norm(&self) -> Option<f64> {
         match self {

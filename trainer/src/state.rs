@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clipping::Clipping;
 use crate::graph::ModelDigest;
 use crate::loss::LossConfig;
 use crate::update::UpdateState;
@@ -17,6 +18,8 @@ pub struct TrainerState {
     pub(crate) step: u64,
     pub(crate) weights: Vec<f32>,
     pub(crate) update: UpdateState,
+    /// How gradients were clipped; not at all without privacy.
+    pub(crate) clipping: Option<Clipping>,
     /// What adaptive clipping has come to.
     #[serde(default)]
     pub(crate) clipping_norm: Option<f64>,

@@ -81,7 +81,7 @@ pub enum SetupError {
     Gradients(#[from] GradientPlanError),
     /// A state of another run.
     #[error(
-        "the saved state does not continue this run: {0}; resume with the model, the loss and the optimiser that it was saved with"
+        "the saved state does not continue this run: {0}; resume with the model, the loss, the optimiser and the clipping that it was saved with"
     )]
     State(&'static str),
 }
@@ -166,7 +166,7 @@ impl Trainer {
     /// A trainer that goes on where another stopped.
     ///
     /// # Errors
-    /// As [`Trainer::new`], and where the state is of another model or optimiser.
+    /// As [`Trainer::new`], and where the state is of another model, loss, optimiser or clipping.
     pub fn resume(
         graph: Graph,
         loss: LossConfig,
@@ -406,6 +406,7 @@ impl Trainer {
             step: self.step,
             weights: self.weights.clone(),
             update: self.update.state(),
+            clipping: self.mechanism.clipping(),
             clipping_norm: self.mechanism.adapted_norm(),
         }
     }
@@ -426,8 +427,11 @@ impl Trainer {
         self.update
             .restore(&state.update)
             .map_err(SetupError::State)?;
+        if state.clipping != self.mechanism.clipping() {
+            return Err(SetupError::State("its gradients were clipped otherwise"));
+        }
         if !self.mechanism.restore_norm(state.clipping_norm) {
-            return Err(SetupError::State("it was clipped in another mode"));
+            return Err(SetupError::State("its clipping norm is none"));
         }
         self.weights = state.weights;
         self.step = state.step;

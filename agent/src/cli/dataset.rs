@@ -10,10 +10,13 @@ use tributary_console::{
     Align, Blame, ByteSize, Console, CountProgress, ErrorCode, Failure, FailureContext as _, Table,
 };
 use tributary_durable::{Readers, replace};
-use tributary_protocol::{Column, DatasetName, Digest, ManifestVersion, Offer};
+use tributary_protocol::{
+    Column, ColumnName, DatasetName, Digest, ManifestVersion, Offer, OfferedEntities,
+};
 
 use super::folder::UnlockArgs;
-use crate::failures::{import_failure, vault_failure, vault_failure_of};
+use crate::entities::Entities;
+use crate::failures::{entities_failure, import_failure, vault_failure, vault_failure_of};
 use crate::import::{IdxRecords, ImportError};
 use crate::vault::{Dataset, Vault};
 
@@ -39,7 +42,7 @@ pub(super) enum DatasetCommand {
     Verify(VerifyArgs),
     /// Write what a consumer needs to put a dataset into a contract: name, key and signed manifest, no record.
     #[command(
-        after_help = "Example:\n  agent dataset offer digits --out alice.offer --home alice --passphrase-file alice.pass"
+        after_help = "Examples:\n  agent dataset offer digits --out alice.offer --home alice --passphrase-file alice.pass\n  agent dataset offer scans --entity patient --out alice.offer --home alice --passphrase-file alice.pass"
     )]
     Offer(OfferArgs),
 }
@@ -47,6 +50,8 @@ pub(super) enum DatasetCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   agent dataset import digits --format idx --images train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz --home alice --passphrase-file alice.pass
+  agent dataset import digits --format idx --images images --labels labels --entities writers.txt --entity-column writer --home alice --passphrase-file alice.pass
+  agent dataset import scans --format idx --images images --labels labels --masks masks --home alice --passphrase-file alice.pass
   agent dataset import digits --append --format idx --images more-images --labels more-labels --home alice --passphrase-file alice.pass")]
 pub(super) struct ImportArgs {
     /// The dataset's name: lower-case letters, digits and hyphens.
@@ -63,6 +68,29 @@ pub(super) struct ImportArgs {
     /// How many classes there are, which the files do not say.
     #[arg(long, default_value_t = 10)]
     classes: u32,
+    /// A file of images whose bytes are classes of pixels, one for each record: contracts may then have them as labels.
+    #[arg(long, value_name = "FILE")]
+    masks: Option<PathBuf>,
+    /// The column that they go to.
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        default_value = "mask",
+        requires = "masks"
+    )]
+    mask_column: ColumnName,
+    /// A text file that names the entity of each record, such as its patient, one a line: contracts may then protect entities
+    /// and not records. The names stay in the vault.
+    #[arg(long, value_name = "FILE")]
+    entities: Option<PathBuf>,
+    /// The column that they go to.
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        default_value = "entity",
+        requires = "entities"
+    )]
+    entity_column: ColumnName,
     /// Add the records to a dataset that is there, as a new version.
     #[arg(long)]
     append: bool,
@@ -97,6 +125,10 @@ pub(super) struct VerifyArgs {
 pub(super) struct OfferArgs {
     /// The dataset.
     name: DatasetName,
+    /// The column that names the entity of each record: the offer then says how many there are, for a contract that protects
+    /// them.
+    #[arg(long, value_name = "COLUMN")]
+    entity: Option<ColumnName>,
     /// The file to write.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -163,8 +195,18 @@ impl Described {
 
 fn import(args: &ImportArgs, console: &Console) -> Result<(), Failure> {
     let Format::Idx = args.format;
-    let records =
+    let mut records =
         IdxRecords::open(&args.images, &args.labels, args.classes).map_err(import_failure)?;
+    if let Some(masks) = &args.masks {
+        records = records
+            .with_masks(args.mask_column.clone(), masks, &args.labels)
+            .map_err(import_failure)?;
+    }
+    if let Some(file) = &args.entities {
+        records = records
+            .with_entities(args.entity_column.clone(), file)
+            .map_err(import_failure)?;
+    }
     let unlocked = args.unlock.open(console)?;
     let identity = unlocked.identity()?;
     let (schema, total) = (records.schema().clone(), records.records());
@@ -373,8 +415,20 @@ fn offer(args: &OfferArgs, console: &Console) -> Result<(), Failure> {
         )
         .blame(Blame::Tributary));
     }
-    let offer = Offer::new(unlocked.home.party().key(), envelope)
+    let mut offer = Offer::new(unlocked.home.party().key(), envelope)
         .or_fail(ErrorCode::INTERNAL, "the offer")?;
+    let entities = match &args.entity {
+        None => None,
+        Some(column) => {
+            let count = Entities::count(&unlocked.vault, &args.name, dataset.digest, column)
+                .map_err(entities_failure)?;
+            let column = column.clone();
+            offer = offer
+                .with_entities(OfferedEntities { column, count })
+                .or_fail(ErrorCode::INTERNAL, "the offer")?;
+            Some(count)
+        }
+    };
     replace(&args.out, &offer.to_json(), Readers::Anyone)?;
 
     #[derive(Serialize)]
@@ -383,20 +437,23 @@ fn offer(args: &OfferArgs, console: &Console) -> Result<(), Failure> {
         dataset: &'a DatasetName,
         manifest: Digest,
         records: u64,
+        entities: Option<u64>,
     }
     let offered = Offered {
         file: &args.out,
         dataset: &args.name,
         manifest: dataset.digest,
         records: dataset.manifest.rows(),
+        entities,
     };
     console.result(&offered, |out| {
         writeln!(
             out,
-            "wrote {}: {} with {} records, for the consumer to put into a contract",
+            "wrote {}: {} with {} records{}, for the consumer to put into a contract",
             offered.file.display(),
             offered.dataset,
-            offered.records
+            offered.records,
+            entities.map_or_else(String::new, |count| format!(" of {count} entities"))
         )
     })
 }

@@ -34,9 +34,7 @@ impl LeaseLimit for EpsilonLimit {
         let unknown =
             |error: &dyn std::fmt::Display| refuse(format!("epsilon is not known: {error}"));
         let limit = Epsilon::new(terms.epsilon).map_err(|error| unknown(&error))?;
-        let capacity = contract
-            .capacity(terms.records)
-            .map_err(|error| unknown(&error))?;
+        let capacity = contract.capacity(terms).map_err(|error| unknown(&error))?;
         let steps = already
             .checked_add(more)
             .ok_or_else(|| refuse("more steps than can be counted".to_owned()))?;

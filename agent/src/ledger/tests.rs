@@ -306,7 +306,8 @@ async fn the_lease_that_would_exceed_epsilon_is_refused() {
     .unwrap();
     world.begin(&ledger).await;
     let contract = Contract::parse(world.contract().payload()).unwrap();
-    let delta = contract.capacity(15_000).unwrap().remaining_delta;
+    let (_, dataset) = contract.datasets().next().unwrap();
+    let delta = contract.capacity(dataset).unwrap().remaining_delta;
     let epsilon = |steps| {
         contract
             .epsilon_after(tributary_accounting::Steps::new(steps), delta)

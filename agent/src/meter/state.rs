@@ -28,7 +28,7 @@ pub(super) struct Terms {
     pub(super) contract: Digest,
     /// The dataset, of this agent.
     pub(super) dataset: DatasetName,
-    /// The probability with which a record takes part in a step.
+    /// The probability with which a record, or entity, takes part in a step.
     pub(super) sampling_rate: SamplingRate,
     /// The noise's standard deviation, in clipping norms.
     pub(super) noise_multiplier: NoiseMultiplier,
@@ -99,7 +99,7 @@ impl Terms {
         let part = contract
             .dataset(dataset)
             .ok_or_else(|| MeterError::OtherDataset(dataset.clone()))?;
-        let capacity = contract.capacity(part.records)?;
+        let capacity = contract.capacity(part)?;
         let steps = contract.most_steps().get().max(1) as f64;
         Ok(Self {
             contract: contract.digest(),

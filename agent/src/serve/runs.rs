@@ -8,13 +8,14 @@ use tokio::sync::Mutex;
 use tributary_protocol::ledger::{Request, Response, RunStatus, RunView};
 use tributary_protocol::{
     BatchFormat, ColumnName, Contract, Dataset, DatasetName, DatasetRef, DatasetSchema, Digest,
-    Joined, JoinedDataset, KeyShare, LEASE_STEPS_LIMIT, PartyName, RunNumber, SequenceNumber,
-    ServiceRefusal, ServiceRefusalCode, SignedContract,
+    Entity, Joined, JoinedDataset, KeyShare, LEASE_STEPS_LIMIT, PartyName, RunNumber,
+    SequenceNumber, ServiceRefusal, ServiceRefusalCode, SignedContract,
 };
 
 use super::ledgers::Ledgers;
 use super::refusals::{internal, of_book, of_contract, of_lease, of_ledger, refuse};
 use crate::contracts::ContractBook;
+use crate::entities::Entities;
 use crate::meter::{LeaseRequest, Meter, MeterError};
 use crate::sampler::Sampler;
 use crate::vault::{CacheSize, Records, StateKey, Vault};
@@ -364,30 +365,10 @@ impl Runs {
         id: &DatasetRef,
         terms: &Dataset,
     ) -> Result<Draw, ServiceRefusal> {
-        let columns: Vec<ColumnName> = terms
-            .columns
-            .iter()
-            .map(|column| column.name.clone())
-            .collect();
-        let (vault, name, manifest, cache) = (
-            Arc::clone(&self.vault),
-            id.name.clone(),
-            terms.manifest,
-            self.cache,
-        );
-        let records = tokio::task::spawn_blocking(move || {
-            Records::open(&vault, &name, manifest, &columns, cache)
-        })
-        .await
-        .map_err(|error| internal(&error))?
-        .map_err(|error| {
-            tracing::error!(dataset = %id, %error, "a dataset of a contract cannot be opened");
-            refuse(
-                ServiceRefusalCode::Dataset,
-                format_args!("{id} is not what the contract names: {error}"),
-                "the provider runs `agent dataset verify` and restores the dataset, or a new contract names the new one",
-            )
-        })?;
+        let columns = terms.columns.iter().map(|column| column.name.clone());
+        let records = self
+            .open_columns(id, terms, columns.collect(), self.cache)
+            .await?;
         let schema = DatasetSchema::new(terms.columns.clone()).map_err(|error| internal(&error))?;
         if records.len() != terms.records || *records.schema() != schema {
             return Err(refuse(
@@ -401,18 +382,80 @@ impl Runs {
                 "have a contract signed that describes the dataset as it is",
             ));
         }
-        let capacity = contract
-            .capacity(terms.records)
+        let format = contract
+            .batch_format(terms)
             .map_err(|error| internal(&error))?;
+        let capacity = contract.capacity(terms).map_err(|error| internal(&error))?;
         let capacity = u32::try_from(capacity.rows).map_err(|error| internal(&error))?;
-        let format = BatchFormat::new(schema, capacity).map_err(|error| internal(&error))?;
-        let sampler = Sampler::new(records.len(), contract.sampling_rate(), capacity)
-            .map_err(|error| internal(&error))?;
+        let rate = contract.sampling_rate();
+        let sampler = match contract.entity() {
+            None => Sampler::new(records.len(), rate, capacity),
+            Some(entity) => {
+                let entities = self.read_entities(id, terms, entity).await?;
+                Sampler::by_entity(entities, entity.rows, rate, capacity)
+            }
+        };
         Ok(Draw {
             records,
             format,
-            sampler: std::sync::Mutex::new(sampler),
+            sampler: std::sync::Mutex::new(sampler.map_err(|error| internal(&error))?),
         })
+    }
+
+    async fn open_columns(
+        &self,
+        id: &DatasetRef,
+        terms: &Dataset,
+        columns: Vec<ColumnName>,
+        cache: CacheSize,
+    ) -> Result<Records, ServiceRefusal> {
+        let (vault, name, manifest) = (Arc::clone(&self.vault), id.name.clone(), terms.manifest);
+        tokio::task::spawn_blocking(move || Records::open(&vault, &name, manifest, &columns, cache))
+            .await
+            .map_err(|error| internal(&error))?
+            .map_err(|error| other_dataset(id, &error))
+    }
+
+    /// Who the records belong to: as many entities as the contract counts, by the column that it names.
+    async fn read_entities(
+        &self,
+        id: &DatasetRef,
+        terms: &Dataset,
+        entity: &Entity,
+    ) -> Result<Entities, ServiceRefusal> {
+        let column = vec![entity.column.name.clone()];
+        // Every block is read once.
+        let records = self
+            .open_columns(id, terms, column, CacheSize::mebibytes(0))
+            .await?;
+        if *records.schema().columns() != [entity.column.clone()] {
+            return Err(refuse(
+                ServiceRefusalCode::Dataset,
+                format_args!(
+                    "expected `{}` of {} to name the entities of {id}, as the contract says, the vault has {:?}",
+                    entity.column.name,
+                    entity.column.kind,
+                    records.schema()
+                ),
+                "have a contract signed that describes the dataset as it is",
+            ));
+        }
+        let entities = tokio::task::spawn_blocking(move || Entities::of(&records))
+            .await
+            .map_err(|error| internal(&error))?
+            .map_err(|error| other_dataset(id, &error))?;
+        if Some(entities.len()) != terms.entities {
+            return Err(refuse(
+                ServiceRefusalCode::Dataset,
+                format_args!(
+                    "expected {} entities in {id}, as the contract says, the vault has {}",
+                    terms.entities.unwrap_or_default(),
+                    entities.len()
+                ),
+                "have a contract signed that describes the dataset as it is",
+            ));
+        }
+        Ok(entities)
     }
 
     /// The larger of what this agent and the ledger remember is spent: neither can be rolled back alone.
@@ -492,6 +535,15 @@ impl Runs {
         message.extend_from_slice(&id.run.get().to_be_bytes());
         KeyShare::from_bytes(self.share_key.tag(&message))
     }
+}
+
+fn other_dataset(id: &DatasetRef, error: &dyn std::fmt::Display) -> ServiceRefusal {
+    tracing::error!(dataset = %id, %error, "a dataset of a contract cannot be opened");
+    refuse(
+        ServiceRefusalCode::Dataset,
+        format_args!("{id} is not what the contract names: {error}"),
+        "the provider runs `agent dataset verify` and restores the dataset, or a new contract names the new one",
+    )
 }
 
 impl JoinedRun {

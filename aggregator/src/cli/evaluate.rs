@@ -1,17 +1,18 @@
 //! `aggregator evaluate`: a model on the consumer's own data.
 
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
 use tributary_console::{Align, Blame, Console, ErrorCode, Failure, Table};
 use tributary_protocol::Input;
-use tributary_trainer::LossConfig;
+use tributary_trainer::{LossConfig, Metrics};
 
 use super::files::{MaybeHomeArgs, read_model};
 use super::plan::threads;
 use super::reference::ContractReference;
-use crate::evaluation::{EvaluationError, evaluate};
+use crate::evaluation::{Answers, EvaluationError, evaluate};
 use crate::terms;
 
 /// What `aggregator evaluate` takes.
@@ -19,6 +20,7 @@ use crate::terms;
 #[command(after_help = "Examples:
   aggregator evaluate --model model/model.onnx --contract 1 --home tdc \\
       --images t10k-images-idx3-ubyte.gz --labels t10k-labels-idx1-ubyte.gz
+  aggregator evaluate --model unet.onnx --contract 2 --home tdc --images scans --masks masks
   aggregator evaluate --model model.onnx --divisor 127.5 --mean 1 \\
       --images images --labels labels --json")]
 pub(super) struct EvaluateArgs {
@@ -29,8 +31,16 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     images: PathBuf,
     /// IDX labels.
-    #[arg(long, value_name = "FILE")]
-    labels: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "masks")]
+    labels: Option<PathBuf>,
+    /// IDX images whose bytes are classes of pixels, for a model that was trained on such masks.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["labels", "divisor"],
+        requires = "contract"
+    )]
+    masks: Option<PathBuf>,
     /// The contract that the model was trained under, which says how its input is scaled: a number, or a file.
     #[arg(
         long,
@@ -62,24 +72,37 @@ pub(super) struct EvaluateArgs {
 
 pub(super) fn run(args: &EvaluateArgs, console: &Console) -> Result<(), Failure> {
     let onnx = read_model(&args.model)?;
-    let (input, loss) = args.input()?;
+    let Scaled {
+        input,
+        loss,
+        classes,
+    } = args.input()?;
+    let answers = match (&args.labels, &args.masks) {
+        (Some(labels), _) => Answers::Labels(labels),
+        (None, Some(masks)) => Answers::Masks(masks, classes),
+        (None, None) => return Err(Failure::new(ErrorCode::USAGE, "expected also --labels")),
+    };
     let evaluation = evaluate(
         &onnx,
         &args.images,
-        &args.labels,
+        answers,
         &input,
         loss,
         threads(args.threads),
     )
     .map_err(failure)?;
     console.result(&evaluation, |out| {
+        if let Some(accuracy) = evaluation.accuracy {
+            write!(out, "accuracy {:.2} % of ", accuracy * 100.0)?;
+        }
         writeln!(
             out,
-            "accuracy {:.2} % of {} examples, loss {:.4}\n",
-            evaluation.accuracy * 100.0,
-            evaluation.examples,
-            evaluation.loss
+            "{} examples, loss {:.4}\n",
+            evaluation.examples, evaluation.loss
         )?;
+        if evaluation.metrics.classification.is_none() {
+            return print_masks(&evaluation.metrics, out);
+        }
         if let Some(found) = &evaluation.metrics.classification {
             for top in &found.top_k {
                 write!(out, "top-{} {:.2} %, ", top.k, top.accuracy * 100.0)?;
@@ -118,15 +141,56 @@ pub(super) fn run(args: &EvaluateArgs, console: &Console) -> Result<(), Failure>
     })
 }
 
+/// What there is to say of masks: of each channel, or of all numbers where there are no channels.
+fn print_masks(metrics: &Metrics, out: &mut dyn Write) -> io::Result<()> {
+    if let Some(found) = &metrics.segmentation {
+        let mut table = Table::new([
+            ("channel", Align::Right),
+            ("Dice %", Align::Right),
+            ("IoU %", Align::Right),
+            ("Hausdorff 95", Align::Right),
+        ]);
+        for (channel, ((dice, iou), distance)) in
+            (found.dice.iter().zip(&found.iou).zip(&found.hausdorff_95)).enumerate()
+        {
+            table.row([
+                channel.to_string(),
+                format!("{:.2}", dice * 100.0),
+                format!("{:.2}", iou * 100.0),
+                distance.map_or("-".to_owned(), |distance| format!("{distance:.2}")),
+            ]);
+        }
+        write!(out, "{table}")?;
+    }
+    match &metrics.regression {
+        Some(found) => writeln!(
+            out,
+            "mean squared error {:.4}, mean absolute error {:.4}",
+            found.mse, found.mae
+        ),
+        None => Ok(()),
+    }
+}
+
+/// How bytes are scaled, the loss that is measured, and how many classes there are.
+struct Scaled {
+    input: Input,
+    loss: LossConfig,
+    classes: u32,
+}
+
 impl EvaluateArgs {
-    /// How bytes are scaled, and the loss that is measured.
-    fn input(&self) -> Result<(Input, LossConfig), Failure> {
+    fn input(&self) -> Result<Scaled, Failure> {
         if let Some(reference) = &self.contract {
             let home = self.home.open()?;
             let signed = reference.find(home.as_ref())?;
             let contract = signed.contract();
-            let input = contract.document().pipeline.input.clone();
-            return Ok((input, terms::loss(contract)));
+            let pipeline = &contract.document().pipeline;
+            return Ok(Scaled {
+                input: pipeline.input.clone(),
+                loss: terms::loss(contract),
+                classes: pipeline.label.classes,
+            });
         }
         let divisor = self.divisor.unwrap_or(1.0);
         let positive = |value: f32| value.is_finite() && value > 0.0;
@@ -149,7 +213,11 @@ impl EvaluateArgs {
             mean: self.mean,
             deviation: self.deviation,
         };
-        Ok((input, LossConfig::CrossEntropy))
+        Ok(Scaled {
+            input,
+            loss: LossConfig::CrossEntropy,
+            classes: 0,
+        })
     }
 }
 

@@ -1,22 +1,27 @@
 //! `aggregator model`: networks to begin with.
 
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use rand_core::{OsRng, TryRngCore as _};
 use serde::Serialize;
-use tributary_console::{Console, ErrorCode, Failure, FailureContext as _};
+use tributary_console::{ByteSize, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::Digest;
 use tributary_trainer::{Graph, ModelReport, models};
 
 use super::files::{read_model, write_new};
+use super::plan::threads;
+use crate::trial::{MeasuredStep, TrialError, measure_step};
 
 /// What `aggregator model` takes.
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
     /// Write a network that comes with the project, its weights drawn anew, as an ONNX file.
     New(NewArgs),
-    /// Say whether an ONNX file can be trained: its layers, shapes, parameters and memory, and all that is refused.
+    /// Say whether an ONNX file can be trained: its layers, shapes and parameters, all that is refused, and what a
+    /// step takes in time and memory on this machine.
     Check(CheckArgs),
 }
 
@@ -38,21 +43,66 @@ pub(super) struct NewArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   aggregator model check net.onnx
-  aggregator model check net.onnx --json
+  aggregator model check net.onnx --batch 256 --threads 2 --json
 
+Time and memory of a step are measured here and now, on made-up examples: another machine, or this one at work, has others.
 Exits with 1 where anything in the file is refused; --json then lists the reasons in `error.details`.")]
 pub(super) struct CheckArgs {
     /// The ONNX file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Examples of the steps that are measured.
+    #[arg(long, value_name = "N", default_value_t = BATCH)]
+    batch: NonZeroUsize,
+    /// Threads that take them; one for each core where left out.
+    #[arg(long, env = "TRIBUTARY_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// List what is in the file and measure nothing.
+    #[arg(long, conflicts_with_all = ["batch", "threads"])]
+    without_measuring: bool,
 }
+
+/// A batch that small networks and large ones take in reasonable time.
+const BATCH: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Network {
     /// Two convolutions and two linear layers with tanh, for grey images of 28x28 and 10 classes.
     MnistCnn,
+    /// The same with ReLU.
+    MnistCnnRelu,
     /// Fixed wavelet features and one trained linear layer, for the same.
     MnistScatter,
+    /// LeNet for colour images of 32x32 and 10 classes.
+    Lenet,
+    /// A U-Net of four levels for grey images of 128x128 and a mask of the same size.
+    Unet,
+    /// ResNet-18 with GroupNorm for colour images of 32x32 and 10 classes.
+    Resnet18gn,
+}
+
+impl Network {
+    fn name(self) -> &'static str {
+        match self {
+            Self::MnistCnn => "mnist-cnn",
+            Self::MnistCnnRelu => "mnist-cnn-relu",
+            Self::MnistScatter => "mnist-scatter",
+            Self::Lenet => "lenet",
+            Self::Unet => "unet",
+            Self::Resnet18gn => "resnet18gn",
+        }
+    }
+
+    fn onnx(self, seed: u64) -> Vec<u8> {
+        match self {
+            Self::MnistCnn => models::mnist_cnn(seed),
+            Self::MnistCnnRelu => models::mnist_cnn_relu(seed),
+            Self::MnistScatter => models::mnist_scatter(seed),
+            Self::Lenet => models::lenet(seed),
+            Self::Unet => models::unet(seed),
+            Self::Resnet18gn => models::resnet18gn(seed),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -82,10 +132,7 @@ fn new(args: &NewArgs, console: &Console) -> Result<(), Failure> {
             .try_next_u64()
             .or_fail(ErrorCode::INTERNAL, "drawing a seed")?,
     };
-    let (network, onnx) = match args.network {
-        Network::MnistCnn => ("mnist-cnn", models::mnist_cnn(seed)),
-        Network::MnistScatter => ("mnist-scatter", models::mnist_scatter(seed)),
-    };
+    let (network, onnx) = (args.network.name(), args.network.onnx(seed));
     let graph = Graph::from_onnx(&onnx).or_fail(ErrorCode::INTERNAL, "the network")?;
     write_new(&args.out, &onnx)?;
     let written = Written {
@@ -122,6 +169,8 @@ struct Checked {
     layers: Vec<Layer>,
     tensors: Vec<Tensor>,
     constants: Vec<String>,
+    /// What a step takes on this machine.
+    measured: Option<MeasuredStep>,
 }
 
 #[derive(Debug, Serialize)]
@@ -146,6 +195,11 @@ fn check(args: &CheckArgs, console: &Console) -> Result<(), Failure> {
         return Err(refused(&reasons));
     }
     let parameters = report.parameters.iter().map(|info| info.range.len()).sum();
+    let measured = if args.without_measuring {
+        None
+    } else {
+        Some(measure(args, &onnx, console)?)
+    };
     let checked = Checked {
         digest: Digest::of(&onnx),
         input: report.input.to_string(),
@@ -175,6 +229,7 @@ fn check(args: &CheckArgs, console: &Console) -> Result<(), Failure> {
             })
             .collect(),
         constants: report.constants,
+        measured,
     };
     console.result(&checked, |out| {
         writeln!(
@@ -196,8 +251,44 @@ fn check(args: &CheckArgs, console: &Console) -> Result<(), Failure> {
         for constant in &checked.constants {
             writeln!(out, "  not trained, used as it is: {constant}")?;
         }
-        Ok(())
+        match &checked.measured {
+            Some(measured) => print_measured(measured, out),
+            None => Ok(()),
+        }
     })
+}
+
+fn measure(args: &CheckArgs, onnx: &[u8], console: &Console) -> Result<MeasuredStep, Failure> {
+    let graph = Graph::from_onnx(onnx).map_err(|error| refused(&[error.to_string()]))?;
+    console.note("measuring a few steps of this model on this machine");
+    measure_step(&graph, args.batch, threads(args.threads)).map_err(|error| match error {
+        TrialError::TooMany { .. } => {
+            Failure::from_error(ErrorCode::USAGE, &error).hint("give a smaller --batch")
+        }
+        error => Failure::from_error(ErrorCode::MODEL_UNSUPPORTED, &error)
+            .hint("change the model where the reason says so, or list it --without-measuring"),
+    })
+}
+
+fn print_measured(measured: &MeasuredStep, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "a step of {} examples with {} threads, measured on this machine now:",
+        measured.batch, measured.threads
+    )?;
+    for (mode, cost) in [("private", measured.private), ("plain", measured.plain)] {
+        let memory = cost.memory.map_or("unknown".to_owned(), |bytes| {
+            ByteSize::bytes(bytes).to_string()
+        });
+        writeln!(
+            out,
+            "  {mode:<8} {:.1} ms, the fastest of {} {:.1} ms; {memory} of memory, this program and the file included",
+            cost.seconds * 1e3,
+            cost.steps,
+            cost.fastest_seconds * 1e3
+        )?;
+    }
+    Ok(())
 }
 
 /// Why a file cannot be trained, all of it.

@@ -10,8 +10,7 @@ use tributary_protocol::ledger::{
     ContractView, Ledger as _, LedgerError, Request, Requester, Response, RunView,
 };
 use tributary_protocol::{
-    Authorisation, BatchFormat, CheckpointKey, Contract, DatasetSchema, Digest, Envelope, KeyShare,
-    PartyName, RunNumber,
+    Authorisation, CheckpointKey, Contract, Digest, Envelope, KeyShare, PartyName, RunNumber,
 };
 
 use crate::failures::ledger_failure;
@@ -295,17 +294,13 @@ async fn join_all(
     let contract = setup.contract();
     let mut joined = Vec::new();
     for (id, dataset) in contract.datasets() {
-        let capacity = contract
-            .capacity(dataset.records)
-            .or_fail(ErrorCode::CONTRACT_INVALID, &id)?;
-        let capacity = u32::try_from(capacity.rows).or_fail(ErrorCode::CONTRACT_INVALID, &id)?;
-        let schema = DatasetSchema::new(dataset.columns.clone())
-            .or_fail(ErrorCode::CONTRACT_INVALID, &id)?;
         let terms = FeedTerms {
             contract: setup.registered.number,
             run: state.run,
             authorisation,
-            format: BatchFormat::new(schema, capacity).or_fail(ErrorCode::CONTRACT_INVALID, &id)?,
+            format: contract
+                .batch_format(dataset)
+                .or_fail(ErrorCode::CONTRACT_INVALID, &id)?,
             dataset: id,
             steps: contract.steps().get(),
             window,

@@ -70,11 +70,24 @@ pub struct TrainArgs {
     #[arg(long, env = "TRIBUTARY_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// IDX images of the consumer's own validation set, if the contract discloses metrics on one.
-    #[arg(long, value_name = "FILE", requires = "validation_labels")]
+    #[arg(long, value_name = "FILE", requires = "validation_targets")]
     pub validation_images: Option<PathBuf>,
     /// IDX labels of the validation set.
-    #[arg(long, value_name = "FILE", requires = "validation_images")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "validation_images",
+        group = "validation_targets"
+    )]
     pub validation_labels: Option<PathBuf>,
+    /// IDX images whose bytes are classes, where the contract's labels are such masks.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "validation_images",
+        group = "validation_targets"
+    )]
+    pub validation_masks: Option<PathBuf>,
     /// What vouches for this program: auto, sev-snp, tdx or simulated. `auto` takes what the machine offers and never the
     /// simulated TEE [default: simulated in a home made with `init --simulated`, else auto].
     #[arg(long, env = "TRIBUTARY_TEE", value_name = "TEE")]

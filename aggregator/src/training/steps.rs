@@ -7,7 +7,7 @@ use tributary_console::{
     Console, ErrorCode, Failure, FailureContext as _, StepProgress, StepReport,
 };
 use tributary_protocol::{CheckpointKey, Contract, DatasetRef, Digest, Metrics};
-use tributary_trainer::{Examples, Metrics as Measured, Trainer, TrainerState};
+use tributary_trainer::{Metrics as Measured, Trainer, TrainerState};
 
 use super::curves::CurvePoint;
 use super::feed::FeedError;
@@ -122,9 +122,9 @@ impl Steps {
             }
         };
         let mut steps = Self {
-            trainer,
-            preprocessing: Preprocessing::new(&contract),
-            validation: Validation::read(args, &contract)?,
+            preprocessing: Preprocessing::new(&contract, trainer.graph())
+                .or_fail(ErrorCode::CONTRACT_INVALID, "the contract's batches")?,
+            validation: Validation::read(args, &contract, trainer.graph())?,
             key,
             accounts: Vec::new(),
             points,
@@ -132,6 +132,7 @@ impl Steps {
             bytes: 0,
             opening,
             contract,
+            trainer,
         };
         steps.accounts = steps.open_accounts(&trained)?;
         Ok(steps)
@@ -173,7 +174,7 @@ impl Steps {
         if self.points.is_empty() {
             self.measure().await?;
         }
-        let mut examples = StepExamples::default();
+        let mut examples = self.preprocessing.empty();
         while self.trainer.steps() < total {
             examples.clear();
             if !self.gather(&mut examples).await? {
@@ -228,13 +229,14 @@ impl Steps {
 
     /// One batch of every dataset; false where one has no more.
     async fn gather(&mut self, examples: &mut StepExamples) -> Result<bool, Failure> {
-        for (feed, account) in self.opening.feeds.iter_mut().zip(&mut self.accounts) {
+        let feeds = self.opening.feeds.iter_mut();
+        for (number, (feed, account)) in feeds.zip(&mut self.accounts).enumerate() {
             let Some(batch) = feed.next().await else {
                 return Ok(false);
             };
             let batch = batch?;
             self.preprocessing
-                .append(batch.batch.records(), examples)
+                .append(number, batch.batch.records(), examples)
                 .or_fail(
                     ErrorCode::PEER_MISBEHAVED,
                     format_args!("a batch of {}", feed.dataset),
@@ -313,9 +315,11 @@ async fn step_on_a_thread(
     examples: StepExamples,
 ) -> Result<(Steps, StepExamples), Failure> {
     tokio::task::spawn_blocking(move || {
-        let outcome = steps
-            .trainer
-            .step(&Examples::labelled(&examples.inputs, &examples.labels));
+        let batch = examples.examples();
+        let outcome = match &examples.entities {
+            None => steps.trainer.step(&batch),
+            Some(entities) => steps.trainer.step_by_entity(&batch, entities),
+        };
         outcome.or_fail(ErrorCode::MODEL_INVALID, "a step of training")?;
         Ok((steps, examples))
     })

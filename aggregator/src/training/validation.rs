@@ -3,10 +3,12 @@
 use tributary_console::{ErrorCode, Failure, FailureContext as _};
 use tributary_idx::IdxPair;
 use tributary_protocol::{Contract, Metrics as Disclosed};
-use tributary_trainer::{Examples, Metrics, Trainer};
+use tributary_trainer::{Graph, Metrics, Trainer};
 
-use super::preprocessing::Preprocessing;
+use super::preprocessing::{Preprocessing, StepExamples};
 use super::settings::TrainArgs;
+use crate::masks::MaskedImages;
+use crate::targets::{TargetForm, TargetValues};
 
 /// Examples measured for a point of the curve: enough for two digits of accuracy, and quick.
 const CURVE_EXAMPLES: usize = 2000;
@@ -17,14 +19,18 @@ const CHUNK: usize = 1024;
 /// The validation set as the model takes it.
 pub(super) struct Validation {
     inputs: Vec<f32>,
-    labels: Vec<u32>,
+    targets: TargetValues,
+    examples: usize,
 }
 
 impl Validation {
     /// Reads the set that the arguments name, if they do.
-    pub(super) fn read(args: &TrainArgs, contract: &Contract) -> Result<Option<Self>, Failure> {
-        let (Some(images), Some(labels)) = (&args.validation_images, &args.validation_labels)
-        else {
+    pub(super) fn read(
+        args: &TrainArgs,
+        contract: &Contract,
+        graph: &Graph,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(images) = &args.validation_images else {
             return Ok(None);
         };
         if contract.document().disclosure.metrics != Disclosed::Validation {
@@ -35,40 +41,73 @@ impl Validation {
             .hint("leave it out and evaluate the model once it is opened"));
         }
         let what = "the validation set";
-        let mut pair = IdxPair::open(images, labels).or_fail(ErrorCode::DATA_INVALID, what)?;
-        let preprocessing = Preprocessing::new(contract);
-        let mut set = Self {
-            inputs: Vec::new(),
-            labels: Vec::new(),
+        let preprocessing = Preprocessing::new(contract, graph)
+            .or_fail(ErrorCode::CONTRACT_INVALID, "the contract's batches")?;
+        let StepExamples {
+            mut inputs,
+            mut targets,
+            ..
+        } = preprocessing.empty();
+        let examples = match (
+            targets.form(),
+            &args.validation_labels,
+            &args.validation_masks,
+        ) {
+            (TargetForm::Classes, Some(labels), _) => {
+                let mut pair =
+                    IdxPair::open(images, labels).or_fail(ErrorCode::DATA_INVALID, what)?;
+                while let Some(chunk) = pair
+                    .next_chunk(CHUNK)
+                    .or_fail(ErrorCode::DATA_INVALID, what)?
+                {
+                    inputs.extend(preprocessing.values(&chunk.pixels));
+                    targets.push_classes(chunk.labels.iter().map(|&label| u32::from(label)));
+                }
+                pair.records() as usize
+            }
+            (TargetForm::Masks { pixels, .. }, _, Some(masks)) => {
+                let set = MaskedImages::read(images, masks, pixels)
+                    .or_fail(ErrorCode::DATA_INVALID, what)?;
+                inputs.extend(preprocessing.values(&set.images));
+                targets.push_masks(&set.masks);
+                set.count
+            }
+            (form, ..) => {
+                let expected = match form {
+                    TargetForm::Classes => "--validation-labels",
+                    TargetForm::Masks { .. } => "--validation-masks",
+                };
+                return Err(Failure::new(
+                    ErrorCode::USAGE,
+                    format!("expected {expected}, which is what the contract's labels are"),
+                )
+                .hint("give the file that belongs to --validation-images"));
+            }
         };
-        while let Some(chunk) = pair
-            .next_chunk(CHUNK)
-            .or_fail(ErrorCode::DATA_INVALID, what)?
-        {
-            set.inputs.extend(preprocessing.values(&chunk.pixels));
-            set.labels
-                .extend(chunk.labels.iter().map(|&label| u32::from(label)));
-        }
-        Ok(Some(set))
+        Ok(Some(Self {
+            inputs,
+            targets,
+            examples,
+        }))
     }
 
     /// Metrics on part of the set, for the curve.
     pub(super) fn measure(&self, trainer: &Trainer) -> Result<Metrics, Failure> {
-        self.measure_first(trainer, self.labels.len().min(CURVE_EXAMPLES))
+        self.measure_first(trainer, self.examples.min(CURVE_EXAMPLES))
     }
 
     /// Metrics on the whole set.
     pub(super) fn measure_whole(&self, trainer: &Trainer) -> Result<Metrics, Failure> {
-        self.measure_first(trainer, self.labels.len())
+        self.measure_first(trainer, self.examples)
     }
 
     fn measure_first(&self, trainer: &Trainer, count: usize) -> Result<Metrics, Failure> {
-        let width = self.inputs.len() / self.labels.len().max(1);
+        let width = self.inputs.len() / self.examples.max(1);
+        let examples = self
+            .targets
+            .with(&self.inputs[..count * width], Some(count));
         trainer
-            .evaluate(&Examples::labelled(
-                &self.inputs[..count * width],
-                &self.labels[..count],
-            ))
+            .evaluate(&examples)
             .or_fail(ErrorCode::DATA_INVALID, "the validation set")
     }
 }

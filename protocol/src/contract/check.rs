@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use tributary_accounting::{Delta, NoiseMultiplier, SamplingRate};
 
+use super::batches::ENTITY_INDEX;
 use super::check_training::check_training;
-use super::document::{Document, PartyRole};
+use super::document::{Dataset, Document, PartyRole, Unit};
 use super::{CONTRACT_SIZE_LIMIT, Contract};
 use crate::digest::Digest;
 use crate::manifest::ColumnType;
@@ -29,6 +30,12 @@ const RUNS_LIMIT: u32 = 1000;
 
 /// A sample is drawn with 32-bit indices.
 const RECORDS_LIMIT: u64 = u32::MAX as u64;
+
+/// Class numbers of a byte.
+const BYTE_CLASSES: u32 = 256;
+
+/// More records of one entity in a step than anybody has slices of an organ.
+const ENTITY_ROWS_LIMIT: u32 = 65_536;
 
 /// Shorter than this, attesting would take the time of training; longer than a day is not re-attestation.
 const INTERVAL_SECONDS: std::ops::RangeInclusive<u32> = 10..=86_400;
@@ -141,13 +148,16 @@ pub(super) fn parse(payload: &[u8]) -> Result<Contract, ContractError> {
     check_times(&document)?;
     check_datasets(&document, &parties)?;
     check_pipeline(&document)?;
+    check_unit(&document)?;
     let (sampling_rate, noise_multiplier, delta) = check_privacy(&document)?;
+    let gradient_noise = check_clipping(&document, noise_multiplier)?;
     check_attestation(&document)?;
     check_ledger(&document, &parties)?;
     Ok(Contract {
         digest: Digest::of(payload),
         sampling_rate,
         noise_multiplier,
+        gradient_noise,
         delta,
         parties,
         document,
@@ -332,12 +342,28 @@ fn check_pipeline(document: &Document) -> Result<(), ContractError> {
             "a column of images or bytes",
             input_column.kind,
         )?;
-        expect(
-            label_column.kind == ColumnType::Label { classes },
-            "pipeline.label.classes",
-            format_args!("the classes of the column, {}", label_column.kind),
-            classes,
-        )?;
+        match label_column.kind {
+            ColumnType::ImageU8 { channels, .. } => {
+                expect(
+                    channels == 1,
+                    "pipeline.label.column",
+                    "images of one channel, whose bytes are class numbers",
+                    label_column.kind,
+                )?;
+                expect(
+                    classes <= BYTE_CLASSES,
+                    "pipeline.label.classes",
+                    "2 to 256, of which a byte can be one",
+                    classes,
+                )?;
+            }
+            kind => expect(
+                kind == ColumnType::Label { classes },
+                "pipeline.label.classes",
+                format_args!("the classes of the column, {kind}"),
+                classes,
+            )?,
+        }
     }
     expect(
         (1..=STEPS_LIMIT).contains(&pipeline.steps),
@@ -346,6 +372,79 @@ fn check_pipeline(document: &Document) -> Result<(), ContractError> {
         pipeline.steps,
     )?;
     check_training(pipeline)
+}
+
+fn check_unit(document: &Document) -> Result<(), ContractError> {
+    for (index, dataset) in document.datasets.iter().enumerate() {
+        check_entities(&document.privacy.unit, dataset, index)?;
+    }
+    let Unit::Entity(entity) = &document.privacy.unit else {
+        return Ok(());
+    };
+    expect(
+        (1..=ENTITY_ROWS_LIMIT).contains(&entity.rows),
+        "privacy.unit.entity.rows",
+        "1 to 65536",
+        entity.rows,
+    )?;
+    let column = &entity.column;
+    expect(
+        !matches!(
+            column.kind,
+            ColumnType::ImageU8 { .. } | ColumnType::F32 | ColumnType::F64
+        ),
+        "privacy.unit.entity.column",
+        "a column of text, bytes, whole numbers or classes",
+        column.kind,
+    )?;
+    let pipeline = &document.pipeline;
+    for (field, streamed) in [
+        ("pipeline.input.column", &pipeline.input.column),
+        ("pipeline.label.column", &pipeline.label.column),
+    ] {
+        expect(
+            *streamed != column.name,
+            "privacy.unit.entity.column",
+            format_args!(
+                "a column that is not streamed, since identities stay in the vault; `{streamed}` is {field}"
+            ),
+            &column.name,
+        )?;
+        expect(
+            streamed.as_str() != ENTITY_INDEX,
+            field,
+            format_args!(
+                "another name than `{ENTITY_INDEX}`, under which batches number their entities"
+            ),
+            streamed,
+        )?;
+    }
+    Ok(())
+}
+
+fn check_entities(unit: &Unit, dataset: &Dataset, index: usize) -> Result<(), ContractError> {
+    let field = format!("datasets[{index}].entities");
+    match (unit, dataset.entities) {
+        (Unit::Record, None) => Ok(()),
+        (Unit::Record, Some(got)) => expect(
+            false,
+            field,
+            "nothing, since the unit of privacy is a record",
+            got,
+        ),
+        (Unit::Entity(_), None) => expect(
+            false,
+            field,
+            "the number of its entities, since they are the unit of privacy",
+            "none",
+        ),
+        (Unit::Entity(_), Some(got)) => expect(
+            (1..=dataset.records).contains(&got),
+            field,
+            format_args!("1 to the {} records of the dataset", dataset.records),
+            got,
+        ),
+    }
 }
 
 fn check_privacy(
@@ -379,6 +478,21 @@ fn check_privacy(
         Delta::new(privacy.delta)
             .map_err(|_| refuse("delta", "a probability above 0, below 1", privacy.delta))?,
     ))
+}
+
+fn check_clipping(
+    document: &Document,
+    noise_multiplier: NoiseMultiplier,
+) -> Result<NoiseMultiplier, ContractError> {
+    let clipping = document.privacy.clipping;
+    clipping.check(noise_multiplier)?;
+    clipping
+        .gradient_noise(noise_multiplier)
+        .map_err(|error| ContractError::Field {
+            field: "privacy.clipping".to_owned(),
+            expected: "a mode that leaves noise to the gradients".to_owned(),
+            got: error.to_string(),
+        })
 }
 
 fn check_attestation(document: &Document) -> Result<(), ContractError> {

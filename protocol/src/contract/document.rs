@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tributary_accounting::{Accountant, Pld, Rdp};
 use tributary_attest::Policy;
 
+use super::clipping::Clipping;
 use super::training::{Average, Loss, Optimiser, Schedule, is_default};
 use crate::digest::Digest;
 use crate::identity::PartyKey;
@@ -89,7 +90,10 @@ pub struct Dataset {
     pub manifest: Digest,
     /// How many records the manifest counts.
     pub records: u64,
-    /// The columns that are streamed, with their types. Others never leave the vault.
+    /// How many entities they belong to, where the unit of privacy is an entity; else it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entities: Option<u64>,
+    /// The columns that are streamed, with their types. Others never leave the vault, that which names entities neither.
     pub columns: Vec<Column>,
     /// The most epsilon that all runs together may spend on it, at the contract's delta.
     pub epsilon: f64,
@@ -143,11 +147,11 @@ pub struct Input {
     pub deviation: f32,
 }
 
-/// The label: a whole number below `classes`.
+/// The label: a whole number below `classes`, or one for each pixel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Label {
-    /// A column of class numbers.
+    /// A column of class numbers; or of images of one channel, each byte of which is a class number.
     pub column: ColumnName,
     /// How many classes there are.
     pub classes: u32,
@@ -162,19 +166,22 @@ pub struct Model {
 }
 
 /// The Poisson-subsampled Gaussian mechanism and its unit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Privacy {
     /// Whose presence is hidden.
     pub unit: Unit,
     /// Whether one person may be in several datasets.
     pub people: People,
-    /// The probability with which each record takes part in each step.
+    /// The probability with which each record, or entity, takes part in each step.
     pub sampling_rate: f64,
-    /// The noise's standard deviation, in clipping norms.
+    /// The noise's standard deviation, in clipping norms: of all that a step releases together.
     pub noise_multiplier: f64,
-    /// The longest gradient that one record may contribute.
+    /// The longest gradient that one record, or entity, may contribute; where clipping is adaptive, the one that it begins with.
     pub clipping_norm: f64,
+    /// How gradients are clipped to it; flat where left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clipping: Clipping,
     /// The probability that epsilon does not bound.
     pub delta: f64,
     /// How steps are turned into epsilon, by agents' meters, the ledger and plans alike.
@@ -202,11 +209,23 @@ impl AccountantName {
 }
 
 /// Whose presence is hidden.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Unit {
     /// One record of one dataset, added or removed.
     Record,
+    /// All records of one entity in one dataset, such as a patient's, added or removed together.
+    Entity(Entity),
+}
+
+/// Who is an entity, and how much of one a step sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Entity {
+    /// The column that names each record's entity. It stays in the vault.
+    pub column: Column,
+    /// The most records of an entity in a step, 1 to 65,536: where it has more, a random subset of so many.
+    pub rows: u32,
 }
 
 /// Whether one person may be in several datasets.

@@ -1,8 +1,10 @@
 //! Contracts: from bytes to a checked type, and what follows from one.
 
 mod arithmetic;
+mod batches;
 mod check;
 mod check_training;
+mod clipping;
 mod document;
 mod signing;
 mod terms;
@@ -19,10 +21,12 @@ use chrono::{DateTime, Utc};
 use tributary_accounting::{Delta, NoiseMultiplier, SamplingRate, Steps};
 
 pub use arithmetic::{DatasetPlan, Plan};
+pub use batches::{ENTITY_INDEX, EntityIndexError, EntityRule, FormatError};
 pub use check::ContractError;
+pub use clipping::{AdaptiveClipping, Clipping};
 pub use document::{
-    AccountantName, Attestation, Combine, Dataset, Disclosure, Document, Input, Label, LedgerTerms,
-    Metrics, Model, Party, PartyRole, People, Pipeline, Privacy, Unit, Validity,
+    AccountantName, Attestation, Combine, Dataset, Disclosure, Document, Entity, Input, Label,
+    LedgerTerms, Metrics, Model, Party, PartyRole, People, Pipeline, Privacy, Unit, Validity,
 };
 pub use signing::SignedContract;
 pub use training::{Average, Course, Loss, Optimiser, Schedule, WarmUp, WeightedLoss};
@@ -63,6 +67,7 @@ pub struct Contract {
     document: Document,
     sampling_rate: SamplingRate,
     noise_multiplier: NoiseMultiplier,
+    gradient_noise: NoiseMultiplier,
     delta: Delta,
     parties: BTreeMap<PartyName, (PartyRole, PartyKey)>,
 }
@@ -132,14 +137,21 @@ impl Contract {
             .find(|dataset| dataset.owner == id.owner && dataset.name == id.name)
     }
 
-    /// The probability with which each record takes part in a step.
+    /// The probability with which each record, or entity, takes part in a step.
     pub fn sampling_rate(&self) -> SamplingRate {
         self.sampling_rate
     }
 
-    /// The noise's standard deviation, in clipping norms.
+    /// The noise's standard deviation, in clipping norms: of all that a step releases together, which is what accountants
+    /// count.
     pub fn noise_multiplier(&self) -> NoiseMultiplier {
         self.noise_multiplier
+    }
+
+    /// The standard deviation of the noise on gradients, in clipping norms: [`Self::noise_multiplier`], or more where
+    /// clipping is adaptive and counts gradients besides.
+    pub fn gradient_noise(&self) -> NoiseMultiplier {
+        self.gradient_noise
     }
 
     /// How steps are turned into epsilon.

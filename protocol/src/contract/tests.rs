@@ -194,6 +194,30 @@ fn every_field_out_of_its_bounds_is_refused_by_its_path() {
 }
 
 #[test]
+fn a_label_may_be_an_image_of_classes_with_one_channel() {
+    let with = |channels: u32, classes: u32| {
+        let (mut document, _) = good();
+        let kind = json!({"image-u8": {"height": 28, "width": 28, "channels": channels}});
+        for dataset in document["datasets"].as_array_mut().unwrap() {
+            dataset["columns"][1]["type"] = kind.clone();
+        }
+        document["pipeline"]["label"]["classes"] = json!(classes);
+        parse(&document)
+    };
+    assert!(with(1, 2).is_ok() && with(1, 256).is_ok());
+    for (channels, classes, expected) in [
+        (3, 2, "pipeline.label.column"),
+        (1, 257, "pipeline.label.classes"),
+        (1, 1, "pipeline.label.classes"),
+    ] {
+        match with(channels, classes) {
+            Err(ContractError::Field { field, .. }) => assert_eq!(field, expected),
+            other => panic!("{channels} channels, {classes} classes: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn the_same_key_for_two_parties_is_refused() {
     let (mut value, _) = good();
     value["parties"][1]["key"] = value["parties"][0]["key"].clone();

@@ -11,6 +11,7 @@ mod party;
 mod process;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -40,8 +41,42 @@ pub struct Plan {
     pub seed: u64,
     /// Steps; the recipe's where left out.
     pub steps: Option<u64>,
+    /// What is trained.
+    pub network: NetworkSource,
+    /// How: a recipe's name, or its file.
+    pub recipe: String,
     /// Where everything is kept.
     pub out: PathBuf,
+}
+
+/// Where the network comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkSource {
+    /// `aggregator model new` writes the one of this name.
+    BuiltIn(String),
+    /// An ONNX file.
+    File(PathBuf),
+}
+
+/// Networks that come with the project and take images of 28x28.
+pub const NETWORKS: [&str; 3] = ["mnist-cnn", "mnist-cnn-relu", "mnist-scatter"];
+
+impl FromStr for NetworkSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if NETWORKS.contains(&text) {
+            return Ok(Self::BuiltIn(text.to_owned()));
+        }
+        let path = PathBuf::from(text);
+        if text.ends_with(".onnx") && path.is_file() {
+            return Ok(Self::File(path));
+        }
+        Err(format!(
+            "expected {}, or an ONNX file that is there",
+            NETWORKS.join(", ")
+        ))
+    }
 }
 
 /// The federation's folder.
@@ -174,6 +209,23 @@ async fn init(folder: &Folder, party: Party, name: &str) -> Result<(), Failure> 
     Ok(())
 }
 
+/// The network before training, as a file of the federation.
+async fn write_network(folder: &Folder, plan: &Plan) -> Result<String, Failure> {
+    let file = folder.file("initial.onnx");
+    let model = file.display().to_string();
+    match &plan.network {
+        NetworkSource::BuiltIn(name) => {
+            let seed = plan.seed.to_string();
+            let new = as_owned(&["model", "new", name, "--seed", &seed, "--out", &model]);
+            command(Party::Aggregator, &new).await?;
+        }
+        NetworkSource::File(own) => {
+            std::fs::copy(own, &file).or_fail(ErrorCode::IO, own.display())?;
+        }
+    }
+    Ok(model)
+}
+
 /// The consumer writes the contract, and every provider signs it.
 async fn write_contract(
     folder: &Folder,
@@ -181,27 +233,14 @@ async fn write_contract(
     data: &Data,
     console: &Console,
 ) -> Result<(), Failure> {
-    let model = folder.file("initial.onnx").display().to_string();
-    let seed = plan.seed.to_string();
-    command(
-        Party::Aggregator,
-        &as_owned(&[
-            "model",
-            "new",
-            "mnist-cnn",
-            "--seed",
-            &seed,
-            "--out",
-            &model,
-        ]),
-    )
-    .await?;
+    let model = write_network(folder, plan).await?;
     let program = std::env::current_exe()?.display().to_string();
     let contract = folder.file("contract.dsse").display().to_string();
     let root = folder.root().join("root.pub").display().to_string();
     let (epsilon, delta) = (plan.epsilon.to_string(), plan.delta.to_string());
     let purpose = format!("Reading {}", data.name);
-    let mut new = as_owned(&["contract", "new", "--recipe", "mnist", "--model", &model]);
+    let mut new = as_owned(&["contract", "new", "--recipe", &plan.recipe]);
+    new.extend(as_owned(&["--model", &model]));
     new.extend(as_owned(&[
         "--purpose",
         &purpose,

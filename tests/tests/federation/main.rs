@@ -6,10 +6,14 @@ mod absence;
 mod attestation;
 mod authorisation;
 mod budget;
+mod clipping;
 mod contracts;
 mod crashes;
 mod disks;
+mod entities;
+mod masks;
 mod model;
+mod simulated;
 mod vaults;
 mod whole_path;
 

@@ -101,6 +101,27 @@ impl Epsilon {
     }
 }
 
+impl NoiseMultiplier {
+    /// What is left to a Gaussian mechanism beside another one of multiplier `other`, which looks at the same sample, where
+    /// both together shall be one of multiplier `self`: `(self⁻² - other⁻²)^(-1/2)` (Andrew et al. 2021, theorem 1).
+    ///
+    /// ```
+    /// use tributary_accounting::NoiseMultiplier;
+    /// let (both, count) = (NoiseMultiplier::new(3.0)?, NoiseMultiplier::new(5.0)?);
+    /// assert!((both.beside(count)?.get() - 3.75).abs() < 1e-12);
+    /// assert!(both.beside(both).is_err());
+    /// # Ok::<(), tributary_accounting::OutOfRange>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`OutOfRange`] where `other` is not above `self`: it alone costs as much as both may.
+    pub fn beside(self, other: Self) -> Result<Self, OutOfRange> {
+        let left = self.0.powi(-2) - other.0.powi(-2);
+        // A few roundings, all paid for by more noise.
+        Self::new(left.sqrt().recip() * (1.0 + 8.0 * f64::EPSILON))
+    }
+}
+
 impl fmt::Display for Epsilon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_infinite() {

@@ -8,6 +8,11 @@
 //! a Gaussian mechanism with multiplier `2 σ_b`. The gradients' own multiplier is raised to
 //! `z_Δ = (z⁻² - (2 σ_b)⁻²)^(-1/2)` (theorem 1), so that both together are one Gaussian mechanism of multiplier `z`: what
 //! the accountant is told does not change.
+//!
+//! That the noise is discrete changes nothing either. Count and gradients are integers with noise of two deviations, both at
+//! least the `σ_Z = z 2^20` that the accountants' proofs ask for. For `rdp` the moments factorise over coordinates. For `pld`
+//! divide each coordinate by its deviation: the lattice becomes a rectangular one, whose dual has no vector shorter than the
+//! smaller deviation, and the proof (`accounting/src/pld/mod.rs`) uses nothing else of it.
 
 use serde::{Deserialize, Serialize};
 use tributary_accounting::NoiseMultiplier;
@@ -55,9 +60,7 @@ impl AdaptiveClipping {
         &self,
         noise_multiplier: NoiseMultiplier,
     ) -> Result<NoiseMultiplier, tributary_accounting::OutOfRange> {
-        let precision = noise_multiplier.get().powi(-2) - (2.0 * self.count_noise).powi(-2);
-        // A few roundings, all paid for by more noise.
-        NoiseMultiplier::new(precision.sqrt().recip() * (1.0 + 8.0 * f64::EPSILON))
+        noise_multiplier.beside(NoiseMultiplier::new(2.0 * self.count_noise)?)
     }
 }
 

@@ -620,6 +620,65 @@ fn adaptive_clipping_follows_the_norms_and_is_saved() {
     assert!(other.restore(state).is_err());
 }
 
+fn every_clipping() -> [Clipping; 5] {
+    let adaptive = |count_noise| {
+        Clipping::Adaptive(AdaptiveClipping {
+            quantile: 0.5,
+            learning_rate: 0.2,
+            count_noise,
+        })
+    };
+    [
+        Clipping::Flat,
+        Clipping::PerLayer,
+        Clipping::Automatic { stability: 0.01 },
+        adaptive(2.0),
+        adaptive(3.0),
+    ]
+}
+
+#[test]
+fn in_every_mode_a_run_that_was_resumed_ends_as_an_unbroken_one() {
+    for clipping in every_clipping() {
+        let privacy = privacy().with_clipping(clipping).unwrap();
+        let with =
+            |seed| Trainer::with_noise(graph(), SGD, privacy, threads(2), noise(seed)).unwrap();
+        let mut unbroken = with(7);
+        run(&mut unbroken, 0..2);
+        let saved = serde_json::to_vec(&unbroken.state()).unwrap();
+        let mut resumed = with(9);
+        resumed
+            .restore(serde_json::from_slice(&saved).unwrap())
+            .unwrap();
+        // A resumed run draws other noise; here both draw the same from now on.
+        for trainer in [&mut unbroken, &mut resumed] {
+            trainer.mechanism.renew_noise(noise(11));
+            run(trainer, 2..4);
+        }
+        assert!(unbroken.state() == resumed.state(), "{clipping:?}");
+        let adapted = unbroken.mechanism.adapted_norm();
+        assert_eq!(adapted.is_some(), matches!(clipping, Clipping::Adaptive(_)));
+        assert!(adapted.is_none_or(|norm| norm != 1.0));
+    }
+}
+
+#[test]
+fn a_state_of_another_clipping_is_refused() {
+    let of = |clipping| {
+        let privacy = privacy().with_clipping(clipping).unwrap();
+        Trainer::with_noise(graph(), SGD, privacy, threads(1), noise(1)).unwrap()
+    };
+    for (i, saved) in every_clipping().into_iter().enumerate() {
+        for (j, other) in every_clipping().into_iter().enumerate() {
+            let restored = of(other).restore(of(saved).state());
+            assert_eq!(restored.is_ok(), i == j, "{saved:?} resumed as {other:?}");
+        }
+        let mut state = of(saved).state();
+        state.clipping_norm = Some(f64::NAN);
+        assert!(of(saved).restore(state).is_err());
+    }
+}
+
 #[test]
 fn plans_that_do_not_fit_are_refused() {
     let of = |layers: Vec<(String, LayerStrategy)>| {

@@ -14,6 +14,8 @@ use tributary_protocol::{
 
 use super::super::budget::{Forecast, forecast};
 use super::super::folder::Unlocked;
+use crate::entities::Entities;
+use crate::failures::entities_failure;
 use crate::home::AgentHome;
 use crate::vault::{Vault, VaultError};
 
@@ -24,6 +26,8 @@ pub(super) struct View {
     pub(super) document: Document,
     pub(super) signatures: Vec<Signature>,
     pub(super) datasets: Vec<DatasetView>,
+    /// What is added to a sum of gradients, in clipping norms.
+    pub(super) gradient_noise: f64,
     /// All that ever leaves the aggregator.
     pub(super) leaves: Vec<String>,
     /// What concerns the party whose home was given.
@@ -57,6 +61,8 @@ pub(super) enum SignatureState {
 pub(super) struct DatasetView {
     pub(super) dataset: DatasetRef,
     pub(super) records: u64,
+    /// How many entities they belong to, where these are the unit of privacy.
+    pub(super) entities: Option<u64>,
     pub(super) columns: Vec<String>,
     /// Spent by one run.
     pub(super) epsilon_of_one_run: Epsilon,
@@ -148,6 +154,7 @@ impl View {
             .map(|(plan, (id, dataset))| DatasetView {
                 dataset: id,
                 records: dataset.records,
+                entities: dataset.entities,
                 columns: dataset
                     .columns
                     .iter()
@@ -171,6 +178,7 @@ impl View {
             document,
             signatures,
             datasets,
+            gradient_noise: contract.gradient_noise().get(),
             you,
             warnings,
         })
@@ -240,7 +248,9 @@ pub(super) fn compare(
             named.records.to_string(),
         );
     }
-    for column in &named.columns {
+    let entity = contract.entity();
+    let columns = named.columns.iter();
+    for column in columns.chain(entity.map(|entity| &entity.column)) {
         let here = dataset.manifest.schema().column(&column.name);
         if here != Some(column) {
             return differs(
@@ -250,6 +260,15 @@ pub(super) fn compare(
                 }),
                 format!("`{}` of {}", column.name, column.kind),
             );
+        }
+    }
+    if let Some(entity) = entity {
+        let column = &entity.column.name;
+        let here =
+            Entities::count(vault, &id.name, named.manifest, column).map_err(entities_failure)?;
+        let said = named.entities.unwrap_or_default();
+        if here != said {
+            return differs("entities", here.to_string(), said.to_string());
         }
     }
     Ok(None)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tributary_attest::{CodeRule, Policy};
 use tributary_console::{Align, HumanDuration, Table};
-use tributary_protocol::{Optimiser, PartyRole};
+use tributary_protocol::{Clipping, Optimiser, PartyRole, Unit};
 
 use super::view::{DatasetView, SignatureState, View};
 
@@ -91,10 +91,14 @@ fn what_is_given(view: &View, out: &mut dyn Write) -> io::Result<()> {
     for dataset in &view.datasets {
         writeln!(
             out,
-            "  {}: {} of {}",
+            "  {}: {} of {}{}",
             dataset.dataset,
             dataset.columns.join(", "),
-            count(dataset.records, "record", "records")
+            count(dataset.records, "record", "records"),
+            match dataset.entities {
+                None => String::new(),
+                Some(entities) => format!(" of {}", count(entities, "entity", "entities")),
+            }
         )?;
         writeln!(
             out,
@@ -137,16 +141,15 @@ fn how_it_is_trained(view: &View, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "how it is trained")?;
     writeln!(
         out,
-        "  {} a run; each record takes part in a step with probability {}",
+        "  {} a run; each {} takes part in a step with probability {}",
         count(pipeline.steps, "step", "steps"),
+        unit(&privacy.unit),
         privacy.sampling_rate
     )?;
     writeln!(
         out,
-        "  each record's gradient is cut to {}, and noise of {:.4} times that is added to each sum; \
-         steps are counted by {}",
-        privacy.clipping_norm,
-        privacy.noise_multiplier,
+        "  {}; steps are counted by {}",
+        clipping(view),
         privacy.accountant.accountant().name()
     )?;
     let optimiser = match pipeline.optimiser {
@@ -160,10 +163,51 @@ fn how_it_is_trained(view: &View, out: &mut dyn Write) -> io::Result<()> {
         Optimiser::RmsProp { learning_rate, .. } => format!("RMSprop at {learning_rate}"),
     };
     writeln!(out, "  {optimiser}; model {}", pipeline.model.onnx)?;
-    writeln!(
-        out,
-        "  the unit of privacy is one record of one dataset; nobody is taken to be in two datasets\n"
-    )
+    match &privacy.unit {
+        Unit::Record => writeln!(out, "  the unit of privacy is one record of one dataset")?,
+        Unit::Entity(entity) => writeln!(
+            out,
+            "  the unit of privacy is one entity of one dataset, by the column `{}`, which stays in the vault; a step sees \
+             at most {} of each",
+            entity.column.name,
+            count(entity.rows.into(), "record", "records")
+        )?,
+    }
+    writeln!(out, "  nobody is taken to be in two datasets\n")
+}
+
+fn unit(unit: &Unit) -> &'static str {
+    match unit {
+        Unit::Record => "record",
+        Unit::Entity(_) => "entity",
+    }
+}
+
+fn clipping(view: &View) -> String {
+    let privacy = &view.document.privacy;
+    let unit = unit(&privacy.unit);
+    let (norm, whole, noise) = (
+        privacy.clipping_norm,
+        privacy.noise_multiplier,
+        view.gradient_noise,
+    );
+    match privacy.clipping {
+        Clipping::Flat => format!(
+            "each {unit}'s gradient is cut to {norm}, and noise of {noise:.4} times that is added to each sum"
+        ),
+        Clipping::PerLayer => format!(
+            "each {unit}'s gradient is cut to {norm}, layer by layer, and noise of {noise:.4} times that is added to each sum"
+        ),
+        Clipping::Automatic { .. } => format!(
+            "each {unit}'s gradient is scaled to at most {norm}, and noise of {noise:.4} times that is added to each sum"
+        ),
+        Clipping::Adaptive(adaptive) => format!(
+            "each {unit}'s gradient is cut to a length that begins at {norm} and follows the {} quantile of all, and noise of \
+             {noise:.4} times that is added to each sum; how many were shorter is counted, with noise of {:.4}, which \
+             together costs what noise of {whole:.4} costs",
+            adaptive.quantile, adaptive.count_noise
+        ),
+    }
 }
 
 fn which_programs(view: &View, out: &mut dyn Write) -> io::Result<()> {

@@ -114,6 +114,34 @@ fn show_says_who_gets_what_and_what_is_left() {
 }
 
 #[test]
+fn show_says_how_gradients_are_clipped() {
+    let scene = Scene::with_alice();
+    let clipped = |clipping: Value| {
+        let mut document = scene.document();
+        document["privacy"]["clipping"] = clipping;
+        scene.contract(document);
+        let contract = scene.text("contract");
+        scene.run(&["contract", "show", &contract]).done().stdout
+    };
+    for (clipping, words) in [
+        (json!("flat"), "is cut to 1, and noise of 1.1000 times"),
+        (json!("per-layer"), "layer by layer"),
+        (
+            json!({"automatic": {"stability": 0.01}}),
+            "scaled to at most 1, and noise of 1.1000 times",
+        ),
+        (
+            json!({"adaptive": {"quantile": 0.5, "learning_rate": 0.2, "count_noise": 1.0}}),
+            // 1.1 beside a count of multiplier 2.
+            "follows the 0.5 quantile of all, and noise of 1.3171 times",
+        ),
+    ] {
+        let shown = clipped(clipping);
+        assert!(shown.contains(words), "{words:?} in {shown}");
+    }
+}
+
+#[test]
 fn show_warns_of_other_data_another_program_and_a_tampered_file() {
     let scene = Scene::with_alice();
     let mut document = scene.document();

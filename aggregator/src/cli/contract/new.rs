@@ -15,7 +15,7 @@ use tributary_protocol::{
 use super::training::TrainingArgs;
 use super::words::Words;
 use crate::cli::files::{UnlockArgs, read_limited, read_model, write_new};
-use crate::drafting::{Wishes, draft, validity_from};
+use crate::drafting::{EntityWish, Wishes, draft, validity_from};
 use crate::failures::{contract_failure, home_failure};
 use crate::home::ConsumerHome;
 use crate::recipe::Recipe;
@@ -97,6 +97,15 @@ struct DataArgs {
     /// The column that says what it should answer.
     #[arg(long, value_name = "COLUMN", default_value = "label")]
     label: ColumnName,
+    /// How many classes the bytes of masks may be, where that column holds images of classes.
+    #[arg(long, value_name = "N")]
+    classes: Option<u32>,
+    /// Protect entities and not records: the column that names each record's, such as its patient. It stays in the vaults.
+    #[arg(long, value_name = "COLUMN", requires = "entity_rows")]
+    entity: Option<ColumnName>,
+    /// The most records of an entity that a step may see: where it has more, a random subset.
+    #[arg(long, value_name = "N", requires = "entity")]
+    entity_rows: Option<u32>,
     /// Divides each byte of the input. Declared, never fitted on the data, which would leak.
     #[arg(long, value_name = "X")]
     divisor: Option<f32>,
@@ -106,6 +115,15 @@ struct DataArgs {
     /// Divides the rest.
     #[arg(long, value_name = "X")]
     deviation: Option<f32>,
+}
+
+impl DataArgs {
+    fn entity(&self) -> Option<EntityWish> {
+        Some(EntityWish {
+            column: self.entity.clone()?,
+            rows: self.entity_rows?,
+        })
+    }
 }
 
 /// Who may take part.
@@ -288,6 +306,7 @@ impl NewArgs {
             sampling_rate,
             noise_multiplier: training.noise_multiplier,
             clipping_norm,
+            clipping: training.clipping(recipe),
             steps,
             loss: training.loss(recipe),
             optimiser,
@@ -300,6 +319,8 @@ impl NewArgs {
                 deviation,
             },
             label: self.data.label.clone(),
+            classes: self.data.classes,
+            entity: self.data.entity(),
             model,
             aggregator: attestation.policy(
                 attestation.aggregator_policy.as_deref(),

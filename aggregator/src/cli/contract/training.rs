@@ -1,9 +1,10 @@
 //! What `aggregator contract new` takes about training, and what becomes of it where a recipe says otherwise.
 
 use clap::{Args, ValueEnum};
-use tributary_protocol::{Average, Course, Loss, Optimiser, Schedule, WarmUp};
+use tributary_protocol::{Average, Clipping, Course, Loss, Optimiser, Schedule, WarmUp};
 
 use super::new::Missing;
+use crate::drafting::ClippingWish;
 use crate::recipe::Recipe;
 
 /// How the model is trained.
@@ -21,6 +22,11 @@ pub(super) struct TrainingArgs {
     /// The longest gradient that one record may contribute.
     #[arg(long, value_name = "C")]
     pub(super) clipping_norm: Option<f64>,
+    /// How gradients are clipped: flat where left out, per-layer, automatic or adaptive, the last two with the settings of
+    /// their papers; or one with settings in the JSON of a contract, such as '{"automatic":{"stability":0.001}}' or
+    /// '{"adaptive":{"quantile":0.5,"learning_rate":0.2,"count_noise":30}}'.
+    #[arg(long, value_name = "MODE", value_parser = parse_clipping)]
+    clipping: Option<ClippingWish>,
     /// Steps of one run.
     #[arg(long, value_name = "T")]
     pub(super) steps: Option<u64>,
@@ -73,6 +79,12 @@ impl TrainingArgs {
     pub(super) fn loss(&self, recipe: Option<&Recipe>) -> Loss {
         let theirs = recipe.map(|recipe| recipe.loss.clone());
         self.loss.clone().or(theirs).unwrap_or(Loss::CrossEntropy)
+    }
+
+    /// How gradients are clipped.
+    pub(super) fn clipping(&self, recipe: Option<&Recipe>) -> ClippingWish {
+        let theirs = recipe.map_or_else(Clipping::default, |recipe| recipe.clipping);
+        self.clipping.unwrap_or(ClippingWish::As(theirs))
     }
 
     /// The learning rate's course.
@@ -203,6 +215,18 @@ fn parse_loss(text: &str) -> Result<Loss, serde_json::Error> {
     serde_json::from_value(text.into())
 }
 
+fn parse_clipping(text: &str) -> Result<ClippingWish, serde_json::Error> {
+    if text.starts_with('{') {
+        return serde_json::from_str(text).map(ClippingWish::As);
+    }
+    match text {
+        "adaptive" => Ok(ClippingWish::Adaptive),
+        // AUTO-S of Bu et al. 2023.
+        "automatic" => Ok(ClippingWish::As(Clipping::Automatic { stability: 0.01 })),
+        name => serde_json::from_value(name.into()).map(ClippingWish::As),
+    }
+}
+
 fn parse_course(text: &str) -> Result<Course, serde_json::Error> {
     if text.starts_with('{') {
         return serde_json::from_str(text);
@@ -218,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn losses_and_courses_are_names_or_json() {
+    fn losses_clippings_and_courses_are_names_or_json() {
         assert_eq!(parse_loss("dice").unwrap(), Loss::Dice);
         assert_eq!(
             parse_loss(r#"{"huber":{"delta":0.5}}"#).unwrap(),
@@ -226,6 +250,21 @@ mod tests {
         );
         for bad in ["hinge", "huber", r#"{"huber":{"delta":0.5,"x":1}}"#, "{"] {
             assert!(parse_loss(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            parse_clipping("per-layer").unwrap(),
+            ClippingWish::As(Clipping::PerLayer)
+        );
+        assert_eq!(
+            parse_clipping(r#"{"automatic":{"stability":2}}"#).unwrap(),
+            ClippingWish::As(Clipping::Automatic { stability: 2.0 })
+        );
+        for bad in [
+            "none",
+            r#"{"automatic":{}}"#,
+            r#"{"adaptive":{"quantile":0.5}}"#,
+        ] {
+            assert!(parse_clipping(bad).is_err(), "{bad}");
         }
         assert_eq!(parse_course("constant").unwrap(), Course::Constant);
         assert_eq!(parse_course("cosine").unwrap(), Course::Cosine { end: 0.0 });

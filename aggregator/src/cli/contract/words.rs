@@ -6,7 +6,8 @@ use serde::Serialize;
 use tributary_attest::{CodeRule, Criterion, Policy};
 use tributary_console::{Align, ErrorCode, Failure, FailureContext as _, Table};
 use tributary_protocol::{
-    Digest, Document, Metrics, PartyName, PartyRole, Schedule, SequenceNumber, SignedContract,
+    Clipping, Digest, Document, Metrics, PartyName, PartyRole, Schedule, SequenceNumber,
+    SignedContract, Unit,
 };
 
 use crate::validation::warnings;
@@ -19,6 +20,8 @@ pub(super) struct Words<'a> {
     /// Parties without a valid signature.
     missing: Vec<PartyName>,
     spending: Vec<Spending>,
+    /// What is added to a sum of gradients, in clipping norms.
+    gradient_noise: f64,
     warnings: Vec<String>,
     document: &'a Document,
 }
@@ -28,6 +31,8 @@ pub(super) struct Words<'a> {
 struct Spending {
     dataset: String,
     records: u64,
+    /// Where they are the unit of privacy.
+    entities: Option<u64>,
     limit: f64,
     one_run: f64,
     all_runs: f64,
@@ -50,6 +55,9 @@ impl<'a> Words<'a> {
                 records: contract
                     .dataset(&plan.dataset)
                     .map_or(0, |dataset| dataset.records),
+                entities: contract
+                    .dataset(&plan.dataset)
+                    .and_then(|dataset| dataset.entities),
                 limit: plan.limit.get(),
                 one_run: plan.run.get(),
                 all_runs: plan.all_runs.get(),
@@ -60,6 +68,7 @@ impl<'a> Words<'a> {
             number,
             missing: signed.missing(),
             spending,
+            gradient_noise: contract.gradient_noise().get(),
             warnings: warnings(contract),
             document: contract.document(),
         })
@@ -123,7 +132,10 @@ impl<'a> Words<'a> {
         for spending in &self.spending {
             table.row([
                 spending.dataset.clone(),
-                spending.records.to_string(),
+                match spending.entities {
+                    None => spending.records.to_string(),
+                    Some(entities) => format!("{} of {entities} entities", spending.records),
+                },
                 format!("{:.3}", spending.one_run),
                 format!("{:.3}", spending.all_runs),
                 spending.limit.to_string(),
@@ -164,13 +176,24 @@ impl<'a> Words<'a> {
         if let Some(average) = pipeline.average {
             writeln!(out, "weights: averaged, {} kept in a step", average.decay)?;
         }
+        if privacy.clipping != Clipping::Flat {
+            let clipping = json(serde_json::to_string(&privacy.clipping))?;
+            writeln!(out, "clipping: {clipping}")?;
+        }
         writeln!(
             out,
-            "privacy: each record of a dataset, by sampling at {:.6}, clipping to {} and noise of {:.4} clipping norms; \
+            "privacy: each {} of a dataset, by sampling at {:.6}, clipping to {} and noise of {:.4} clipping norms; \
              delta {:e}, counted by {}; nobody is in two datasets",
+            match &privacy.unit {
+                Unit::Record => "record".to_owned(),
+                Unit::Entity(entity) => format!(
+                    "entity by `{}`, with at most {} records in a step,",
+                    entity.column.name, entity.rows
+                ),
+            },
             privacy.sampling_rate,
             privacy.clipping_norm,
-            privacy.noise_multiplier,
+            self.gradient_noise,
             privacy.delta,
             privacy.accountant.accountant().name()
         )

@@ -391,7 +391,31 @@ fn what_cannot_be_evaluated_is_named() {
 fn model_check_lists_the_layers_of_a_model_and_all_that_is_refused() {
     let scene = Scene::bare();
     scene.ok("model new mnist-cnn --seed 1 --out DIR/mnist.onnx");
-    let checked = scene.ok("model check DIR/mnist.onnx");
+    let checked = scene.ok("model check DIR/mnist.onnx --batch 3 --threads 1");
+    let measured = &checked["measured"];
+    assert_eq!(measured["batch"], 3);
+    assert_eq!(measured["threads"], 1);
+    for mode in ["private", "plain"] {
+        assert!(measured[mode]["seconds"].as_f64().unwrap() > 0.0);
+        assert!(measured[mode]["memory"].as_u64().unwrap() > 1 << 20);
+    }
+    let said = scene.say("model check DIR/mnist.onnx --batch 3 --threads 1");
+    assert!(
+        said.stdout
+            .contains("a step of 3 examples with 1 threads, measured on this machine now"),
+        "{said:?}"
+    );
+    let listed = scene.ok("model check DIR/mnist.onnx --without-measuring");
+    assert_eq!(listed["measured"], Value::Null);
+    for more in [
+        "--batch 0",
+        "--batch 1000000000",
+        "--without-measuring --batch 2",
+    ] {
+        scene
+            .run(&format!("model check DIR/mnist.onnx {more}"))
+            .error(Exit::Usage, "usage");
+    }
     assert_eq!(checked["input"], "1x28x28");
     assert_eq!(checked["parameters"], 26_010);
     assert_eq!(checked["layers"][0]["operator"], "Conv");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tributary_attest::{Policy, TdxPolicy};
 use tributary_console::Exit;
-use tributary_protocol::{Authorisation, Identity, SignedContract};
+use tributary_protocol::{Authorisation, Identity, OfferedEntities, SignedContract};
 
 use super::scene::{AGENT_PROGRAM, NEW, Scene, measurement, offer};
 
@@ -52,6 +52,16 @@ fn a_seed_fixes_the_model_and_a_file_is_not_overwritten() {
     scene
         .run("model new mnist-cnn --out DIR/a.onnx")
         .error(Exit::Failure, "file-exists");
+    for name in [
+        "mnist-cnn-relu",
+        "mnist-scatter",
+        "lenet",
+        "unet",
+        "resnet18gn",
+    ] {
+        let made = scene.ok(&format!("model new {name} --seed 1 --out DIR/{name}.onnx"));
+        assert_eq!(made["network"], name);
+    }
     scene
         .run("model new resnet --out DIR/d.onnx")
         .error(Exit::Usage, "usage");
@@ -168,10 +178,123 @@ fn what_is_asked_of_training_stands_in_the_contract() {
 }
 
 #[test]
+fn entities_are_protected_where_every_offer_counts_them() {
+    let scene = Scene::new();
+    let unit = "--entity note --entity-rows 3";
+    check_refused(
+        &scene,
+        &format!("{NEW} {unit}"),
+        "contract-invalid",
+        "alice/digits to count the entities of its column `note`, it counts none",
+    );
+    let count = |owner: &str, identity: &Identity, rows: u64, column: &str| {
+        let entities = OfferedEntities {
+            column: column.parse().unwrap(),
+            count: rows / 4,
+        };
+        let offer = offer(owner, identity, rows, 28).with_entities(entities);
+        scene.put(&format!("{owner}.json"), &offer.unwrap().to_json());
+    };
+    count("alice", &scene.alice, 400, "note");
+    count("bob", &scene.bob, 600, "label");
+    check_refused(
+        &scene,
+        &format!("{NEW} {unit}"),
+        "contract-invalid",
+        "it counts those of `label`",
+    );
+    count("bob", &scene.bob, 600, "note");
+    for (flags, words) in [
+        ("--entity pixels --entity-rows 3", "image, label, note"),
+        ("--entity note --entity-rows 0", "privacy.unit.entity.rows"),
+    ] {
+        check_refused(&scene, &format!("{NEW} {flags}"), "contract-invalid", words);
+    }
+    scene
+        .run(&format!("{NEW} --entity note"))
+        .error(Exit::Usage, "usage");
+
+    let written = scene.ok(&format!("{NEW} {unit}"));
+    let document = &written["contract"];
+    assert_eq!(
+        document["privacy"]["unit"],
+        json!({"entity": {"column": {"name": "note", "type": {"utf8": {"max_bytes": 80}}}, "rows": 3}})
+    );
+    assert_eq!(document["datasets"][0]["entities"], 100);
+    assert_eq!(document["datasets"][1]["entities"], 150);
+    // Who they are is not streamed.
+    assert_eq!(
+        document["datasets"][0]["columns"].as_array().unwrap().len(),
+        2
+    );
+    let contract = scene.contract("contract.dsse");
+    for dataset in contract.contract().plan().unwrap().datasets {
+        assert!(dataset.all_runs <= dataset.limit && dataset.all_runs.get() > 2.99);
+    }
+    let shown = scene.say("contract show DIR/contract.dsse");
+    for words in [
+        "entity by `note`, with at most 3 records",
+        "400 of 100 entities",
+    ] {
+        assert!(shown.stdout.contains(words), "{words}: {}", shown.stdout);
+    }
+    let plan = scene.ok("plan --contract DIR/contract.dsse --home HOME --threads 1");
+    let dataset = &plan["datasets"][0];
+    assert!(dataset["expected_batch"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn clipping_is_a_mode_by_name_or_with_settings() {
+    let scene = Scene::new();
+    let mut file = 0;
+    let mut clipping = |flags: &str| {
+        file += 1;
+        let line = NEW.replace("contract.dsse", &format!("{file}.dsse"));
+        scene.ok(&format!("{line} {flags}"))["contract"]["privacy"].clone()
+    };
+    assert!(clipping("").get("clipping").is_none());
+    assert_eq!(clipping("--clipping per-layer")["clipping"], "per-layer");
+    assert_eq!(
+        clipping("--clipping automatic")["clipping"],
+        json!({"automatic": {"stability": 0.01}})
+    );
+    // A twentieth of the average batch would be 5.
+    let adaptive = clipping("--clipping adaptive --sampling-rate 0.1 --noise-multiplier 8");
+    assert_eq!(
+        adaptive["clipping"],
+        json!({"adaptive": {"quantile": 0.5, "learning_rate": 0.2, "count_noise": 8.0}})
+    );
+    assert_eq!(
+        clipping(r#"--clipping {"automatic":{"stability":0.5}}"#)["clipping"],
+        json!({"automatic": {"stability": 0.5}})
+    );
+    let shown = scene.say(&format!("contract show DIR/{file}.dsse"));
+    assert!(
+        shown.stdout.contains("clipping: {\"automatic\""),
+        "{}",
+        shown.stdout
+    );
+    scene
+        .run(&format!("{NEW} --clipping hard"))
+        .error(Exit::Usage, "usage");
+    let quiet = "divisor = 255.0\nmean = 0.5\ndeviation = 0.5\nsampling_rate = 0.05\nclipping_norm = 1.5\nsteps = 9\n\
+                 delta = 1e-5\nloss = \"mse\"\noptimiser = { kind = \"sgd\", learning_rate = 0.1, momentum = 0.9 }\n\
+                 [clipping.adaptive]\nquantile = 0.5\nlearning_rate = 0.2\ncount_noise = 0.1\n";
+    scene.put("quiet.toml", quiet.as_bytes());
+    let line = NEW.replace("--recipe mnist", "--recipe DIR/quiet.toml");
+    check_refused(
+        &scene,
+        &format!("{line} --noise-multiplier 1"),
+        "contract-invalid",
+        "privacy.clipping.adaptive.count_noise",
+    );
+}
+
+#[test]
 fn a_recipe_can_be_a_file() {
     let scene = Scene::new();
     let recipe = "divisor = 255.0\nmean = 0.5\ndeviation = 0.5\nsampling_rate = 0.05\nclipping_norm = 1.5\nsteps = 9\n\
-                  delta = 1e-5\nloss = \"mse\"\n[optimiser]\nkind = \"rmsprop\"\nlearning_rate = 0.01\ndecay = 0.9\n\
+                  delta = 1e-5\nclipping = { automatic = { stability = 0.5 } }\nloss = \"mse\"\n[optimiser]\nkind = \"rmsprop\"\nlearning_rate = 0.01\ndecay = 0.9\n\
                   epsilon = 1e-8\nmomentum = 0.0\n";
     scene.put("own.toml", recipe.as_bytes());
     let line = NEW.replace("--recipe mnist", "--recipe DIR/own.toml");
@@ -181,6 +304,10 @@ fn a_recipe_can_be_a_file() {
     assert_eq!(document["pipeline"]["loss"], "mse");
     assert_eq!(document["pipeline"]["optimiser"]["kind"], "rmsprop");
     assert_eq!(document["privacy"]["clipping_norm"], 1.5);
+    assert_eq!(
+        document["privacy"]["clipping"],
+        json!({"automatic": {"stability": 0.5}})
+    );
 }
 
 #[test]
@@ -322,6 +449,12 @@ fn offers_that_do_not_hold_or_do_not_fit_each_other_are_refused() {
         &format!("{NEW} --label note"),
         "contract-invalid",
         "expected labels",
+    );
+    check_refused(
+        &scene,
+        &format!("{NEW} --classes 9"),
+        "contract-invalid",
+        "expected no number of classes, or 10",
     );
 }
 
