@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use tributary_attest::Collateral;
-use tributary_console::{Blame, ErrorCode, Failure};
+use tributary_attest::{Collateral, CollateralError, CollateralFolder};
+use tributary_console::{Blame, Console, ErrorCode, Failure};
+use tributary_protocol::CollateralNews;
 
 /// What evidence of hardware is judged by, besides what comes along.
 #[derive(Debug, Clone, Default, Args)]
@@ -25,10 +26,41 @@ impl CollateralArgs {
         let Some(folder) = &self.collateral else {
             return Ok(Arc::default());
         };
-        Collateral::load(folder).map(Arc::new).map_err(|error| {
-            Failure::from_error(ErrorCode::EVIDENCE_MALFORMED, &error)
-                .hint("fetch it anew with `attest collateral fetch`, or remove the file")
-                .blame(Blame::Configuration)
-        })
+        Collateral::load(folder).map(Arc::new).map_err(unusable)
     }
+
+    /// Reads the folder, and keeps where it lies, for a service that follows its changes.
+    ///
+    /// # Errors
+    /// Where a file in it is not usable.
+    pub fn open(&self) -> Result<(Option<CollateralFolder>, Arc<Collateral>), Failure> {
+        let Some(path) = &self.collateral else {
+            return Ok((None, Arc::default()));
+        };
+        let (folder, collateral) = CollateralFolder::open(path).map_err(unusable)?;
+        Ok((Some(folder), Arc::new(collateral)))
+    }
+}
+
+/// Tells the operator what came of reading the folder again.
+pub(crate) fn tell(news: CollateralNews<'_>, console: &Console) {
+    match news {
+        CollateralNews::Taken(collateral) => {
+            console.note(format_args!("every peer is judged anew, by {collateral}"))
+        }
+        CollateralNews::Kept(error) => {
+            let code = ErrorCode::EVIDENCE_MALFORMED;
+            tracing::warn!(code = code.name(), %error, "the collateral cannot be read anew");
+            console.warn(format_args!(
+                "{error} ({}); evidence is judged by what was read before",
+                code.name()
+            ));
+        }
+    }
+}
+
+fn unusable(error: CollateralError) -> Failure {
+    Failure::from_error(ErrorCode::EVIDENCE_MALFORMED, &error)
+        .hint("fetch it anew with `attest collateral fetch`, or remove the file")
+        .blame(Blame::Configuration)
 }

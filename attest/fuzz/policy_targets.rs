@@ -1,6 +1,6 @@
 //! What the fuzz targets of policies and simulated evidence do with their input; their seeds are replayed by an ordinary test.
 
-use tributary_attest::{Evidence, Policy, Tee, danger_read_unverified};
+use tributary_attest::{Evidence, Policy, SimulatedPlatformKey, Tee, danger_read_unverified};
 
 /// A policy that is read is one spelling of itself, and checking it or wording it never panics.
 pub fn policy(data: &[u8]) {
@@ -28,6 +28,15 @@ pub fn constraint(data: &[u8]) {
 pub fn simulated_report(data: &[u8]) {
     if let Ok(evidence) = Evidence::new(Tee::Simulated, data.to_vec(), Vec::new()) {
         let _ = danger_read_unverified(&evidence);
+    }
+}
+
+/// Reading a simulated platform's certificate never panics, and what is read stands in it.
+pub fn simulated_certificate(data: &[u8]) {
+    if let Ok(evidence) = Evidence::new(Tee::Simulated, vec![0], vec![data.to_vec()])
+        && let Ok(key) = SimulatedPlatformKey::danger_read_unverified(&evidence)
+    {
+        assert!(data.windows(32).any(|window| window == key.as_bytes()));
     }
 }
 

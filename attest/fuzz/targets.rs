@@ -1,7 +1,8 @@
 //! What each fuzz target does with its input; the ordinary tests replay the seeds through the same functions.
 
 use tributary_attest::{
-    CertificateTable, Evidence, SnpReport, TdxCollateral, TdxQuote, Vek, danger_read_unverified,
+    CertificateTable, Collateral, Evidence, SnpReport, TdxCollateral, TdxQuote, Vek,
+    danger_read_unverified,
 };
 
 /// The 1184 bytes that AMD's firmware signs.
@@ -44,6 +45,32 @@ pub fn tdx_collateral(data: &[u8]) {
         let _ = collateral.fmspc();
     }
 }
+
+/// A file of the collateral folder, AMD's revocation lists among them: the first byte says which.
+pub fn collateral_file(data: &[u8]) {
+    let Some((which, content)) = data.split_first() else {
+        return;
+    };
+    let place = PLACES[usize::from(*which) % PLACES.len()];
+    let mut collateral = Collateral::empty();
+    let empty = collateral.to_string();
+    let taken = collateral.put(place, content).is_ok();
+    // A root, and an intermediate that is built in, leave nothing behind.
+    let counted = place.ends_with(".crl") || place.ends_with(".json") || place.contains("vcek/");
+    assert_eq!(collateral.to_string() != empty, taken && counted, "{place}");
+}
+
+/// Each kind of file that the folder knows.
+pub const PLACES: [&str; 8] = [
+    "sev-snp/Milan/vcek.crl",
+    "sev-snp/Turin/vlek.crl",
+    "sev-snp/Genoa/ark.pem",
+    "sev-snp/Milan/ask.der",
+    "sev-snp/Milan/asvk.pem",
+    "sev-snp/Milan/vcek/a.der",
+    "tdx/00806f050000.json",
+    "simulated/a.crl",
+];
 
 /// The container; what is read from it is written back the same.
 pub fn evidence(data: &[u8]) {

@@ -10,7 +10,7 @@ use crate::{
     criteria,
     evidence::Evidence,
     policy::Policy,
-    report_data::ReportData,
+    report_data::{DatedReportData, Expectation, ReportData},
     simulated::SimulatedVerifier,
     snp::SnpVerifier,
     tdx::TdxVerifier,
@@ -62,7 +62,26 @@ pub fn appraise(
     collateral: &Collateral,
     now: DateTime<Utc>,
 ) -> Result<Verdict, Refusal> {
-    decide(policy, evidence, Some(expected), collateral, now)
+    let expected = Expectation::Undated(expected);
+    decide(policy, evidence, expected, collateral, now)
+}
+
+/// The same for report data of which is known since when it could be: evidence that holds no time itself, as no hardware's
+/// does, is then at most as old, which is what a policy's `maximum_age_seconds` asks.
+///
+/// The attested channel appraises so, since its report data covers a nonce of each side.
+///
+/// # Errors
+/// [`Refusal`], which names the first check that failed.
+pub fn appraise_dated(
+    policy: &Policy,
+    evidence: &Evidence,
+    expected: &DatedReportData,
+    collateral: &Collateral,
+    now: DateTime<Utc>,
+) -> Result<Verdict, Refusal> {
+    let expected = Expectation::Dated(expected);
+    decide(policy, evidence, expected, collateral, now)
 }
 
 /// The same without expected report data, for evidence in a file of which nobody knows what it was made for: that check
@@ -76,13 +95,13 @@ pub fn danger_appraise_any_report_data(
     collateral: &Collateral,
     now: DateTime<Utc>,
 ) -> Result<Verdict, Refusal> {
-    decide(policy, evidence, None, collateral, now)
+    decide(policy, evidence, Expectation::Anything, collateral, now)
 }
 
 fn decide(
     policy: &Policy,
     evidence: &Evidence,
-    expected: Option<&ReportData>,
+    expected: Expectation<'_>,
     collateral: &Collateral,
     now: DateTime<Utc>,
 ) -> Result<Verdict, Refusal> {

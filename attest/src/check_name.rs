@@ -53,17 +53,17 @@ check_names! {
     /// The root is one that the policy names, or the vendor's.
     Root = "root", "have the peer's platform certified by a root that the contract names, or agree on a contract that names this root";
     /// The platform is certified under the root.
-    Certificate = "certificate", "have the platform certified anew by its root; if it stays, the certificate is forged or altered";
+    Certificate = "certificate", "give what is missing with the evidence or in the collateral folder (`attest collateral fetch`); if a signature stays wrong, a certificate is forged or altered";
     /// The certified platform signed the report.
     ReportSignature = "report-signature", "have the peer make new evidence; if it stays, the report is forged or altered";
     /// Report and certificate speak of the same platform.
     PlatformBinding = "platform-binding", "send the certificate that belongs to the platform in its present firmware";
     /// The platform's certificate is valid now and was when the report was made.
-    Validity = "validity", "renew the platform's certificate, or set the clock";
+    Validity = "validity", "fetch the collateral anew, have the platform's certificate renewed, or set the clock";
     /// No list of the vendor's takes a certificate back, and a list that is at hand is current.
     Revocation = "revocation", "run the peer on a platform whose certificates are not revoked, or fetch the revocation list anew";
     /// The evidence is fresh.
-    Age = "age", "have the peer make new evidence, or set the clocks of both machines";
+    Age = "age", "have the peer make new evidence, or set the clocks of both machines; for hardware's evidence in a file, say since when its report data could be known, or judge it by a policy that says any";
     /// The evidence was made for this purpose and connection.
     ReportData = "report-data", "connect anew; if it stays, somebody replays or relays another connection's evidence";
     /// The host may not look into the machine.

@@ -1,13 +1,17 @@
 //! What a verifier holds itself to judge evidence by, besides what comes with it.
 
 mod folder;
+mod watched;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 pub use folder::CollateralError;
+pub use watched::CollateralFolder;
 
 use crate::{
     claims::Fmspc,
+    policy::SimulatedRootKey,
+    simulated::RevocationList,
     snp::{ChainCache, SnpStore},
     tdx::{TdxCollateral, TdxStore},
 };
@@ -31,6 +35,7 @@ pub struct Collateral {
     snp: SnpStore,
     snp_chains: ChainCache,
     tdx: TdxStore,
+    simulated: BTreeMap<SimulatedRootKey, RevocationList>,
 }
 
 impl Collateral {
@@ -48,6 +53,14 @@ impl Collateral {
         folder::load(folder)
     }
 
+    /// Takes one file's content as if it lay at `place` below a folder, such as `sev-snp/Milan/vcek.crl`.
+    ///
+    /// # Errors
+    /// As [`Collateral::load`], with the place for the path.
+    pub fn put(&mut self, place: &str, content: &[u8]) -> Result<(), CollateralError> {
+        folder::put(self, place, content)
+    }
+
     pub(crate) fn snp(&self) -> &SnpStore {
         &self.snp
     }
@@ -58,6 +71,10 @@ impl Collateral {
 
     pub(crate) fn tdx(&self, fmspc: Fmspc) -> Option<&TdxCollateral> {
         self.tdx.get(&fmspc)
+    }
+
+    pub(crate) fn simulated(&self, root: &SimulatedRootKey) -> Option<&RevocationList> {
+        self.simulated.get(root)
     }
 
     /// Collateral whose roots a test made.
@@ -78,12 +95,17 @@ impl std::fmt::Display for Collateral {
             self.snp.lists().len(),
             self.tdx.len(),
         );
-        if (veks, lists, tdx) == (0, 0, 0) {
+        let simulated = self.simulated.len();
+        if (veks, lists, tdx, simulated) == (0, 0, 0, 0) {
             return f.write_str("an empty collateral folder");
         }
         write!(
             f,
             "collateral with {veks} SEV-SNP certificates, {lists} revocation lists and {tdx} TDX platforms"
-        )
+        )?;
+        match simulated {
+            0 => Ok(()),
+            lists => write!(f, ", and revocation lists of {lists} simulated roots"),
+        }
     }
 }

@@ -39,7 +39,9 @@ mod verdict;
 mod verifier;
 mod wire;
 
-pub use appraise::{appraise, danger_appraise_any_report_data, danger_read_unverified};
+pub use appraise::{
+    appraise, appraise_dated, danger_appraise_any_report_data, danger_read_unverified,
+};
 pub use attester::{AttestError, Attester};
 pub use check::{Check, CheckResult};
 pub use check_name::CheckName;
@@ -51,7 +53,7 @@ pub use claims::{
     SnpSigningKey, SnpTcb, TcbEvaluationDataNumber, TdAttributes, TdVersion, TdxClaims, TdxTcb,
     TdxTcbStatus, TeeTcbSvn, Vmpl, Xfam,
 };
-pub use collateral::{Collateral, CollateralError};
+pub use collateral::{Collateral, CollateralError, CollateralFolder};
 pub use configfs_tsm::TsmError;
 pub use constraint::ConstraintError;
 pub use evidence::{Evidence, EvidenceError};
@@ -60,8 +62,9 @@ pub use hardware::{ChoiceError, Machine, SnpAttester, TdxAttester, TeeChoice};
 pub use measure::{
     CommandLineError, CpuSignature, DirectBoot, DirectBootError, Event, EventLog, EventLogError,
     EventType, FileDigest, FirmwareGeneration, GuestFeatures, Guid, GuidedTableError, KernelHashes,
-    KernelImageError, PageOrder, Register, RegisterValues, SnpFirmware, SnpFirmwareError, SnpGuest,
-    SnpGuestError, TdxFirmware, TdxFirmwareError, Truncated, VcpuType, authenticode_sha384,
+    KernelImageError, MetadataError, PageOrder, Register, RegisterValues, SnpFirmware,
+    SnpFirmwareError, SnpGuest, SnpGuestError, TdxFirmware, TdxFirmwareError, Truncated, VcpuType,
+    authenticode_sha384,
 };
 pub use measurement::Measurement;
 pub use policy::{
@@ -69,11 +72,11 @@ pub use policy::{
     PlatformInfoCriteria, Policy, PolicyError, ReferenceError, ReferenceValues, SimulatedRootKey,
     SnpPolicy, SnpTcbFloors, TdxPolicy, TdxReference,
 };
-pub use report_data::ReportData;
+pub use report_data::{DatedReportData, ReportData};
 pub use simulated::{
     LaunchConfig, PlatformConfig, SimulatedError, SimulatedHardware, SimulatedLaunch,
-    SimulatedMachine, SimulatedPlatform, SimulatedRoot, SnpHardware, SnpLaunch, TdxHardware,
-    TdxLaunch,
+    SimulatedMachine, SimulatedPlatform, SimulatedPlatformKey, SimulatedRoot, SnpHardware,
+    SnpLaunch, TdxHardware, TdxLaunch,
 };
 pub use snp::{
     CertificateKind, CertificateTable, RawTcb, SnpCertificateError, SnpReport, Vek, VekKind,

@@ -14,6 +14,7 @@ mod digest;
 mod event_log;
 mod guid;
 mod guided_table;
+mod metadata;
 mod snp;
 mod tdx;
 
@@ -22,6 +23,7 @@ pub use digest::{CommandLineError, FileDigest};
 pub use event_log::{Event, EventLog, EventLogError, EventType, Register, RegisterValues};
 pub use guid::Guid;
 pub use guided_table::GuidedTableError;
+pub use metadata::MetadataError;
 pub use snp::{
     CpuSignature, GuestFeatures, KernelHashes, SnpFirmware, SnpFirmwareError, SnpGuest,
     SnpGuestError, VcpuType,

@@ -15,16 +15,17 @@ mod launch;
 mod machine;
 mod platform;
 mod report;
+mod revocation;
 mod root;
 mod secret_file;
 mod verifier;
 
-pub(crate) use self::verifier::SimulatedVerifier;
 pub use self::{
     hardware::{SimulatedHardware, SnpHardware, TdxHardware},
     launch::{LaunchConfig, SimulatedLaunch, SnpLaunch, TdxLaunch},
     machine::SimulatedMachine,
-    platform::{PlatformConfig, SimulatedPlatform},
+    platform::{PlatformConfig, SimulatedPlatform, SimulatedPlatformKey},
     root::SimulatedRoot,
     secret_file::SimulatedError,
 };
+pub(crate) use self::{revocation::RevocationList, verifier::SimulatedVerifier};

@@ -8,6 +8,8 @@ mod claims;
 mod collateral;
 mod crypto;
 mod quote;
+mod root;
+mod signed_collateral;
 mod verifier;
 
 use std::collections::BTreeMap;

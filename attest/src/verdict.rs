@@ -36,7 +36,7 @@ pub struct Verdict {
     pub debug: bool,
     /// What the host stated at launch, where the TEE says.
     pub host_data: Option<HostData>,
-    /// When the evidence was made, where it can be dated.
+    /// When the evidence was made, where it states that itself: see [`appraise_dated`](crate::appraise_dated).
     pub issued_at: Option<DateTime<Utc>>,
     /// What the kind of platform states besides.
     pub platform: PlatformClaims,

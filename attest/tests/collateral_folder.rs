@@ -77,6 +77,7 @@ fn what_the_layout_does_not_know_is_refused() {
         "tdx/00806f050000.txt",
         "tdx/00806F050000.json",
         "tdx/00806f05.json",
+        "simulated/list.txt",
     ] {
         refused(file, b"x", "expected");
         refused(file, b"x", "docs/collateral.md");
@@ -111,6 +112,49 @@ fn malformed_and_oversize_files_are_refused() {
         &[b' '; 200 * 1024],
         "at most 131072 bytes",
     );
+}
+
+#[test]
+fn lists_of_simulated_roots_are_held_against_the_root_that_they_name() {
+    let now = chrono::Utc::now();
+    let list = |seed: u8| {
+        let root = tributary_attest::SimulatedRoot::from_seed(&[seed; 32]);
+        root.revoke([], now, now + chrono::TimeDelta::days(1))
+            .unwrap()
+    };
+    let dir = with("simulated/a.crl", &list(1));
+    put(dir.path(), "simulated/b.crl", &list(2));
+    let two = Collateral::load(dir.path()).unwrap();
+    assert!(two.to_string().contains("of 2 simulated roots"), "{two}");
+    put(dir.path(), "simulated/c.crl", &list(1));
+    let error = Collateral::load(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("a second list of the root"), "{error}");
+    let mut changed = list(1);
+    changed[20] ^= 1;
+    refused("simulated/a.crl", &changed, "have the root's holder");
+    refused("simulated/a.crl", &vec![0; 200 * 1024], "at most 131");
+}
+
+#[test]
+fn a_file_is_put_where_it_would_lie_and_nowhere_else() {
+    let mut collateral = Collateral::empty();
+    collateral.put("sev-snp/Milan/vcek/a.der", &vcek()).unwrap();
+    assert!(collateral.to_string().contains("1 SEV-SNP"), "{collateral}");
+    for place in [
+        "",
+        "/",
+        "sev-snp",
+        "sev-snp/Milan",
+        "sev-snp/Milan/vcek",
+        "sev-snp/Milan/ark.der/a.der",
+        "sev-snp/Venice/ark.der",
+        "other/a",
+    ] {
+        let error = collateral.put(place, b"x").unwrap_err();
+        assert!(error.to_string().contains("expected"), "{place}: {error}");
+    }
+    let large = collateral.put("sev-snp/Milan/ark.der", &[0x30; 9000]);
+    assert!(large.unwrap_err().to_string().contains("at most 8192"));
 }
 
 #[test]

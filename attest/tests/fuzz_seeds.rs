@@ -72,3 +72,18 @@ fn seeds_of_evidence() {
         Evidence::from_bytes(data).is_ok()
     });
 }
+
+#[test]
+fn seeds_of_files_of_the_collateral_folder() {
+    // Nobody signed the lists and certificates, so what is asked of them is that they are read as far as that.
+    replay("collateral_file", targets::collateral_file, |data| {
+        let place = targets::PLACES[usize::from(data[0])];
+        let error = tributary_attest::Collateral::empty().put(place, &data[1..]);
+        error.err().is_none_or(|error| {
+            let error = error.to_string();
+            ["common name", "key must", "signer", "signature"]
+                .iter()
+                .any(|said| error.contains(said))
+        })
+    });
+}

@@ -24,6 +24,10 @@ fn no_seed_breaks_its_target() {
     replay("policy", policy_targets::policy);
     replay("constraint", policy_targets::constraint);
     replay("simulated_report", policy_targets::simulated_report);
+    replay(
+        "simulated_certificate",
+        policy_targets::simulated_certificate,
+    );
 }
 
 #[test]
@@ -32,8 +36,11 @@ fn the_seeds_that_should_be_read_are_read() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
         std::fs::read(path.join(name)).unwrap()
     };
-    use tributary_attest::Policy;
+    use tributary_attest::{Evidence, Policy, SimulatedPlatformKey, Tee};
     assert!(Policy::from_json(&seed("policy/hardware")).is_ok());
+    let certificate = seed("simulated_certificate/snp");
+    let evidence = Evidence::new(Tee::Simulated, vec![0], vec![certificate]).unwrap();
+    SimulatedPlatformKey::danger_read_unverified(&evidence).unwrap();
     assert!(Policy::from_json(&seed("policy/null-section")).is_err());
     for name in ["constraint/whole", "constraint/insecure"] {
         let line = String::from_utf8(seed(name)).unwrap();

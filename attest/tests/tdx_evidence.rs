@@ -299,3 +299,60 @@ fn every_changed_byte_of_a_quote_is_refused() {
         );
     }
 }
+
+#[test]
+fn intels_documents_hold_without_a_quote_where_they_are_signed_and_in_date() {
+    let Some(folder) = shared("vectors/tdx") else {
+        return;
+    };
+    let json = fs::read(folder.join("v4-uptodate.collateral.json")).unwrap();
+    let whole: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let now = hardware::at("2025-06-27T04:53:20Z");
+    let check = |collateral: &serde_json::Value, now| {
+        TdxCollateral::parse(&serde_json::to_vec(collateral).unwrap())
+            .and_then(|collateral| collateral.check_signed(now))
+    };
+    check(&whole, now).unwrap();
+    for days in [-60, 60] {
+        let error = check(&whole, now + TimeDelta::days(days)).unwrap_err();
+        assert!(error.to_string().contains("valid from"), "{error}");
+    }
+    for (field, from, to) in [
+        ("tcb_info", "\"version\":3", "\"version\": 3"),
+        ("qe_identity", "\"version\":2", "\"version\": 2"),
+        ("tcb_info_signature", "", "00"),
+        ("qe_identity_signature", "", "00"),
+    ] {
+        let mut changed = whole.clone();
+        let text = changed[field].as_str().unwrap();
+        let text = match from {
+            // Another value of the same length.
+            "" => format!("{to}{}", &text[2..]),
+            from => text.replacen(from, to, 1),
+        };
+        assert_ne!(changed[field], text.as_str(), "{field}");
+        changed[field] = text.into();
+        let error = check(&changed, now).unwrap_err().to_string();
+        assert!(error.contains("does not verify"), "{field}: {error}");
+    }
+    for field in [
+        "pck_crl_issuer_chain",
+        "tcb_info_issuer_chain",
+        "qe_identity_issuer_chain",
+    ] {
+        let text = whole[field].as_str().unwrap();
+        let one = &text[..text.len() / 2];
+        let end = text.find("-----END CERTIFICATE-----").unwrap() + 26;
+        for chain in [
+            String::new(),
+            one.to_owned(),
+            text[..end].to_owned(),
+            text.repeat(2),
+        ] {
+            let mut changed = whole.clone();
+            changed[field] = chain.into();
+            let error = check(&changed, now).unwrap_err().to_string();
+            assert!(error.contains(field), "{field}: {error}");
+        }
+    }
+}

@@ -33,9 +33,10 @@ pub use batch::{
     Batch, BatchError, BatchFormat, FRAME_SIZE_LIMIT, Frame, arrow_schema, check_values,
 };
 pub use channel::{
-    Arrival, Attested, BATCH_LIMIT, BatchReceiver, BatchSender, Channel, ChannelError, Clock,
-    CloseCode, Endpoint, EndpointError, EndpointOptions, Established, Identified, MESSAGE_LIMIT,
-    Open, Request, TransportOptions, Unattested,
+    Arrival, Attested, BATCH_LIMIT, BatchReceiver, BatchSender, COLLATERAL_LOOK, Channel,
+    ChannelError, Clock, CloseCode, CollateralNews, Endpoint, EndpointError, EndpointOptions,
+    Established, Identified, MESSAGE_LIMIT, Open, Request, TransportOptions, Unattested,
+    follow_collateral,
 };
 pub use checkpoint::{
     CHECKPOINT_SIZE_LIMIT, CheckpointError, CheckpointKey, OpenedCheckpoint, SealedCheckpoint,

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha512};
 use tributary_accounting::{AccountingError, Steps};
 use tributary_attest::{
-    AttestError, Attester, Collateral, Evidence, EvidenceError, Measurement, Refusal, ReportData,
-    Tee, Verdict, appraise,
+    AttestError, Attester, Collateral, DatedReportData, Evidence, EvidenceError, Measurement,
+    Refusal, ReportData, Tee, Verdict, appraise_dated,
 };
 
 use crate::contract::{Contract, Dataset, DatasetRef};
@@ -261,10 +261,15 @@ impl Receipt {
 
         let evidence = Evidence::from_bytes(&decode("evidence", &predicate.evidence)?)?;
         let unattested = without_evidence(payload, &predicate.evidence)?;
-        let verdict = appraise(
+        // The report data covers the statement and the moment in it: the evidence is no older.
+        let expected = DatedReportData {
+            report_data: report_data(&Digest::of(&unattested)),
+            since: predicate.issued,
+        };
+        let verdict = appraise_dated(
             &contract.document().attestation.aggregator,
             &evidence,
-            &report_data(&Digest::of(&unattested)),
+            &expected,
             collateral,
             predicate.issued,
         )?;

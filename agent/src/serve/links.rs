@@ -4,20 +4,44 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tributary_attest::CollateralFolder;
 use tributary_console::Console;
-use tributary_protocol::{CloseCode, Endpoint, Established};
+use tributary_protocol::{
+    COLLATERAL_LOOK, CloseCode, CollateralNews, Endpoint, Established, follow_collateral,
+};
 use tributary_protocol::{Digest, Role};
 
 use super::runs::Runs;
 use super::session::{serve_attested, serve_identified};
+use crate::collateral;
 
 /// How long an aggregator that does not answer is left alone before it is tried again.
 const DIAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves until the process is told to stop.
-pub(super) async fn run(runs: Arc<Runs>, endpoint: Endpoint, dial: &[String], console: &Console) {
+pub(super) async fn run(
+    runs: Arc<Runs>,
+    endpoint: Endpoint,
+    dial: &[String],
+    folder: Option<CollateralFolder>,
+    console: &Console,
+) {
     let mut tasks = JoinSet::new();
+    let reread = folder.map(|folder| {
+        let (reread, console) = (Arc::<Notify>::default(), console.clone());
+        let tell = move |news: CollateralNews<'_>| collateral::tell(news, &console);
+        let (endpoint, asked) = (endpoint.clone(), Arc::clone(&reread));
+        tasks.spawn(follow_collateral(
+            endpoint,
+            folder,
+            COLLATERAL_LOOK,
+            asked,
+            tell,
+        ));
+        reread
+    });
     for address in dial {
         tasks.spawn(keep_dialling(
             Arc::clone(&runs),
@@ -47,10 +71,13 @@ pub(super) async fn run(runs: Arc<Runs>, endpoint: Endpoint, dial: &[String], co
                     tracing::error!(%error, "a task ended unexpectedly");
                 }
             }
-            () = hang_up.next() => {
-                console.note("every peer is judged anew");
-                endpoint.judge_anew();
-            }
+            () = hang_up.next() => match &reread {
+                Some(reread) => reread.notify_one(),
+                None => {
+                    console.note("every peer is judged anew");
+                    endpoint.judge_anew();
+                }
+            },
             () = &mut stop => break,
         }
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use tokio::sync::Mutex;
-use tributary_attest::{Attester, Machine, Measurement, Tee, TeeChoice};
+use tributary_attest::{Attester, Collateral, Machine, Measurement, Tee, TeeChoice};
 use tributary_console::{Blame, ByteSize, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{
     ConsumerAccess, Identity, LocalParty, PartyName, Passphrase, SignedAuthorisations,
@@ -38,7 +38,9 @@ use crate::vault::{CacheSize, Owner, Vault};
 #[command(after_help = "Examples:
   agent serve --home alice --passphrase-file alice.pass --listen 127.0.0.1:7001
   agent serve --home bob --passphrase-file bob.pass --dial aggregator.example:7100 --ledger alice=alice.example:7001
-  agent serve --home eve --passphrase-file eve.pass --listen 0.0.0.0:7001 --tee sev-snp")]
+  agent serve --home eve --passphrase-file eve.pass --listen 0.0.0.0:7001 --tee sev-snp --collateral /var/lib/tributary/collateral
+
+The collateral folder is read again on SIGHUP, and within a minute when it changes; every peer is then judged anew.")]
 pub struct ServeArgs {
     /// The agent's folder, made by `agent init`.
     #[arg(long, env = "TRIBUTARY_HOME", value_name = "DIR")]
@@ -109,7 +111,8 @@ pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
     let meter = Meter::open(&home.meter(), vault.state_key("meter"))?;
     let ledger = open_ledger(&home, &identity)?;
     let book = Arc::new(home.contracts());
-    let endpoint = bind(args, &party, &identity, attester, &book)?;
+    let (folder, collateral) = args.collateral.open()?;
+    let endpoint = bind(args, &party, &identity, attester, &book, collateral)?;
     let listening = match args.listen {
         Some(_) => Some(endpoint.local_addr()?),
         None => None,
@@ -139,7 +142,7 @@ pub async fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
         Some(address) => writeln!(out, "agent {} listens at {address}", ready.party),
         None => writeln!(out, "agent {} dials out", ready.party),
     })?;
-    links::run(Arc::new(runs), endpoint, &args.dial, console).await;
+    links::run(Arc::new(runs), endpoint, &args.dial, folder, console).await;
     Ok(())
 }
 
@@ -162,6 +165,7 @@ fn bind(
     identity: &Arc<Identity>,
     attester: Arc<dyn Attester>,
     book: &Arc<crate::contracts::ContractBook>,
+    collateral: Arc<Collateral>,
 ) -> Result<Endpoint, Failure> {
     let local = LocalParty::provider(
         party.clone(),
@@ -170,7 +174,7 @@ fn bind(
         // A consumer's workstation may ask the ledger; it is never sent a record.
         ConsumerAccess::Identified,
     )
-    .with_collateral(args.collateral.load()?);
+    .with_collateral(collateral);
     let terms: Arc<dyn TermsDirectory> = Arc::clone(book) as _;
     let options = EndpointOptions {
         authorisations: Arc::new(SignedAuthorisations),

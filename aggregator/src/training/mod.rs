@@ -27,13 +27,15 @@ pub use settings::TrainArgs;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::task::JoinSet;
 use tributary_console::{Console, Failure};
-use tributary_protocol::CloseCode;
+use tributary_protocol::{COLLATERAL_LOOK, CloseCode, CollateralNews, follow_collateral};
 
 use self::opening::Opening;
 use self::peers::Peers;
 use self::setup::Setup;
 use self::steps::Steps;
+use crate::collateral;
 
 /// Trains under a contract, from the first connection to the sealed model.
 ///
@@ -43,8 +45,21 @@ use self::steps::Steps;
 /// Nothing is spent before the run is open, and a run that was interrupted can be resumed.
 pub async fn train(args: &TrainArgs, console: &Console) -> Result<TrainReport, Failure> {
     let begun = Instant::now();
-    let setup = Setup::prepare(args, console)?;
+    let mut setup = Setup::prepare(args, console)?;
     let endpoint = setup.bind(args.listen)?;
+    // Ends with the run, however that ends.
+    let mut following = JoinSet::new();
+    if let Some(folder) = setup.folder.take() {
+        let console = console.clone();
+        let tell = move |news: CollateralNews<'_>| collateral::tell(news, &console);
+        following.spawn(follow_collateral(
+            endpoint.clone(),
+            folder,
+            COLLATERAL_LOOK,
+            Arc::default(),
+            tell,
+        ));
+    }
     let peers = Arc::new(Peers::gather(
         &endpoint,
         setup.contract(),

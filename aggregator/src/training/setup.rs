@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tributary_attest::{Attester, Collateral, Machine, TeeChoice};
+use tributary_attest::{Attester, Collateral, CollateralFolder, Machine, TeeChoice};
 use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
 use tributary_protocol::{
     Authorisation, Contract, Digest, Envelope, Identity, NoiseStatic, Passphrase,
@@ -27,6 +27,8 @@ pub(super) struct Setup {
     pub(super) attester: Arc<dyn Attester>,
     /// What agents' evidence is judged by.
     pub(super) collateral: Arc<Collateral>,
+    /// Where that was read, and is read again when it changes.
+    pub(super) folder: Option<CollateralFolder>,
     /// The key from which the model is sealed; it is bound into the evidence of every channel.
     pub(super) noise: NoiseStatic,
     /// The consumer's authorisation, where it was given as a file.
@@ -51,10 +53,12 @@ impl Setup {
             read_authorisation(args.authorisation.as_deref(), contract, &identity, now)?;
         let onnx = read_model(&home, contract)?;
         let attester = attester(args, &home, console)?;
+        let (folder, collateral) = args.collateral.open()?;
         Ok(Self {
             identity: Arc::new(identity),
             attester,
-            collateral: args.collateral.load()?,
+            collateral,
+            folder,
             noise: NoiseStatic::generate(),
             authorisation,
             onnx,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use rustls::crypto::aws_lc_rs;
 use ureq::{
     Agent, Error, Proxy,
-    http::{HeaderMap, Response},
+    http::{HeaderMap, HeaderName, HeaderValue, Response},
     tls::{Certificate, RootCerts, TlsConfig, TlsProvider},
 };
 
@@ -77,6 +77,20 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// An answer of this body and these headers, wherever it came from; a header that is none is left out.
+    pub fn new<'a>(body: Vec<u8>, headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let headers = headers.into_iter().filter_map(|(name, value)| {
+            Some((
+                name.parse::<HeaderName>().ok()?,
+                HeaderValue::from_bytes(value).ok()?,
+            ))
+        });
+        Self {
+            body,
+            headers: headers.collect(),
+        }
+    }
+
     /// A header's text, whatever the spelling of its name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()

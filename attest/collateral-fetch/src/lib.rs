@@ -24,5 +24,5 @@ pub use address::ServiceUrl;
 pub use error::FetchError;
 pub use fetcher::{Answer, FetchOptions, Fetcher, ProxyChoice};
 pub use kds::{Kds, KeyKind, SnpFirmware};
-pub use pcs::{Fmspc, PckCa, Pcs, TdxCollateralJson};
-pub use retry::Retry;
+pub use pcs::{Fmspc, PckCa, Pcs, PcsAnswers, TdxCollateralJson};
+pub use retry::{Retry, retry_after};

@@ -85,6 +85,51 @@ pub struct TdxCollateralJson {
     qe_identity_signature: String,
 }
 
+/// What a service answered to the four questions about a kind of platform, each with its address for messages.
+#[derive(Debug)]
+pub struct PcsAnswers {
+    /// The list of revoked platforms.
+    pub pck_crl: (String, Answer),
+    /// The list of revoked intermediates.
+    pub root_ca_crl: (String, Answer),
+    /// The TCB information.
+    pub tcb_info: (String, Answer),
+    /// The identity of the quoting enclave.
+    pub qe_identity: (String, Answer),
+}
+
+impl TdxCollateralJson {
+    /// Takes the documents, lists and chains out of the answers; verifies none of them.
+    ///
+    /// # Errors
+    /// [`FetchError::Content`] where an answer is not what the interface says.
+    pub fn read(answers: PcsAnswers) -> Result<Self, FetchError> {
+        let PcsAnswers {
+            pck_crl: (crl_url, pck_crl),
+            root_ca_crl: (root_url, root_ca_crl),
+            tcb_info: (tcb_url, tcb),
+            qe_identity: (qe_url, qe),
+        } = answers;
+        let (tcb_info, tcb_info_signature) = parts(&tcb_url, &tcb, |document: TcbDocument| {
+            (document.tcb_info, document.signature)
+        })?;
+        let (qe_identity, qe_identity_signature) = parts(&qe_url, &qe, |document: QeDocument| {
+            (document.enclave_identity, document.signature)
+        })?;
+        Ok(Self {
+            pck_crl_issuer_chain: issuers(&crl_url, &pck_crl, "SGX-PCK-CRL-Issuer-Chain")?,
+            root_ca_crl: hex::encode(crl(root_url, &root_ca_crl.body)?),
+            pck_crl: hex::encode(crl(crl_url, &pck_crl.body)?),
+            tcb_info_issuer_chain: issuers(&tcb_url, &tcb, "TCB-Info-Issuer-Chain")?,
+            tcb_info,
+            tcb_info_signature,
+            qe_identity_issuer_chain: issuers(&qe_url, &qe, "SGX-Enclave-Identity-Issuer-Chain")?,
+            qe_identity,
+            qe_identity_signature,
+        })
+    }
+}
+
 /// Intel's PCS, or a PCCS.
 #[derive(Debug)]
 pub struct Pcs<'a> {
@@ -103,43 +148,30 @@ impl<'a> Pcs<'a> {
     /// # Errors
     /// [`FetchError`], also where a document or its chain is not what the interface says.
     pub fn tdx_collateral(&self, fmspc: Fmspc, ca: PckCa) -> Result<TdxCollateralJson, FetchError> {
+        let get = |url: String, limit| -> Result<_, FetchError> {
+            let answer = self.fetcher.get(&url, limit)?;
+            Ok((url, answer))
+        };
         let ca = ca.as_str();
-        let crl_url = self.sgx(&format!("pckcrl?ca={ca}&encoding=der"));
-        let pck_crl = self.fetcher.get(&crl_url, MAX_CRL)?;
-        let tcb_url = self.tdx(&format!("tcb?fmspc={fmspc}"));
-        let tcb = self.fetcher.get(&tcb_url, MAX_DOCUMENT)?;
-        let qe_url = self.tdx("qe/identity");
-        let qe = self.fetcher.get(&qe_url, MAX_DOCUMENT)?;
-        let (tcb_info, tcb_info_signature) = parts(&tcb_url, &tcb, |document: TcbDocument| {
-            (document.tcb_info, document.signature)
-        })?;
-        let (qe_identity, qe_identity_signature) = parts(&qe_url, &qe, |document: QeDocument| {
-            (document.enclave_identity, document.signature)
-        })?;
-        Ok(TdxCollateralJson {
-            pck_crl_issuer_chain: issuers(&crl_url, &pck_crl, "SGX-PCK-CRL-Issuer-Chain")?,
-            root_ca_crl: hex::encode(self.root_revocations()?),
-            pck_crl: hex::encode(crl(crl_url, &pck_crl.body)?),
-            tcb_info_issuer_chain: issuers(&tcb_url, &tcb, "TCB-Info-Issuer-Chain")?,
-            tcb_info,
-            tcb_info_signature,
-            qe_identity_issuer_chain: issuers(&qe_url, &qe, "SGX-Enclave-Identity-Issuer-Chain")?,
-            qe_identity,
-            qe_identity_signature,
-        })
+        let pck_crl = self.sgx(&format!("pckcrl?ca={ca}&encoding=der"));
+        let answers = PcsAnswers {
+            pck_crl: get(pck_crl, MAX_CRL)?,
+            tcb_info: get(self.tdx(&format!("tcb?fmspc={fmspc}")), MAX_DOCUMENT)?,
+            qe_identity: get(self.tdx("qe/identity"), MAX_DOCUMENT)?,
+            root_ca_crl: get(self.root_crl(), MAX_CRL)?,
+        };
+        TdxCollateralJson::read(answers)
     }
 
-    /// The list of intermediates that Intel's root revoked, in DER.
+    /// Where the list of intermediates lies that Intel's root revoked, in DER.
     ///
     /// Its address is not read from a certificate: an address that somebody else chose is not one to call.
-    fn root_revocations(&self) -> Result<Vec<u8>, FetchError> {
-        let url = if self.base == ServiceUrl::intel_pcs() {
+    fn root_crl(&self) -> String {
+        if self.base == ServiceUrl::intel_pcs() {
             INTEL_ROOT_CRL.to_owned()
         } else {
             self.sgx("rootcacrl")
-        };
-        let answer = self.fetcher.get(&url, MAX_CRL)?;
-        crl(url, &answer.body)
+        }
     }
 
     fn sgx(&self, path: &str) -> String {

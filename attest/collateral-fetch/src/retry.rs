@@ -36,7 +36,7 @@ impl Retry {
 }
 
 /// The wait that a service asks for (RFC 9110, section 10.2.3): seconds, or a date.
-pub(crate) fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+pub fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }

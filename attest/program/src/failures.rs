@@ -57,7 +57,14 @@ pub(crate) fn collateral_failure(error: CollateralError) -> Failure {
 
 /// A refusal without its checks.
 pub(crate) fn refusal_failure(refusal: &Refusal) -> Failure {
-    Failure::from_error(code_of(refusal), refusal)
+    // How to mend it has a line of its own.
+    let message = format!(
+        "attestation refused at the check `{}`: expected {}, got {}",
+        refusal.check(),
+        refusal.expected(),
+        refusal.got()
+    );
+    Failure::new(code_of(refusal), message)
         .hint(refusal.mend())
         .blame(Blame::Peer)
         .details(serde_json::json!({

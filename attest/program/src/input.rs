@@ -8,8 +8,17 @@ use tributary_console::Failure;
 use crate::files::{malformed, read_limited};
 
 /// A file that some command takes.
+///
+/// ```
+/// use tributary_attest_program::Input;
+/// let input = Input::of(b"{}".to_vec())?;
+/// assert_eq!(input.name(), "JSON");
+/// assert!(Input::of(b"text".to_vec()).is_err());
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Debug)]
-pub(crate) enum Input {
+#[non_exhaustive]
+pub enum Input {
     /// The project's own container.
     Container(Evidence),
     /// A raw report of SEV-SNP.
@@ -29,7 +38,11 @@ impl Input {
         Self::of(bytes).map_err(|reason| malformed(file, reason))
     }
 
-    fn of(bytes: Vec<u8>) -> Result<Self, String> {
+    /// Tells what the bytes are.
+    ///
+    /// # Errors
+    /// A message for bytes of no kind, and for a malformed container.
+    pub fn of(bytes: Vec<u8>) -> Result<Self, String> {
         match kind(&bytes) {
             Some(Kind::Container) => Evidence::from_bytes(&bytes)
                 .map(Self::Container)
@@ -47,7 +60,7 @@ impl Input {
     }
 
     /// What it is, for messages.
-    pub(crate) const fn name(&self) -> &'static str {
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Container(_) => "a container of evidence",
             Self::SnpReport(_) => "an SEV-SNP report",
@@ -57,8 +70,11 @@ impl Input {
         }
     }
 
-    /// Evidence with further endorsements, or why it is none.
-    pub(crate) fn into_evidence(self, endorsements: Vec<Vec<u8>>) -> Result<Evidence, String> {
+    /// Evidence with further endorsements.
+    ///
+    /// # Errors
+    /// A message where it is none, or has more than a container takes.
+    pub fn into_evidence(self, endorsements: Vec<Vec<u8>>) -> Result<Evidence, String> {
         let (tee, report, own) = match self {
             Self::Container(evidence) => {
                 if endorsements.is_empty() {
@@ -112,9 +128,10 @@ fn kind(bytes: &[u8]) -> Option<Kind> {
         [4 | 5, 0, 2 | 3, 0, 0x81, 0, 0, 0, ..] => Some(Kind::TdxQuote),
         // A SEQUENCE whose length takes two bytes: certificates are longer than 255 bytes and shorter than 64 KiB.
         [0x30, 0x82, ..] => Some(Kind::Certificates),
+        // JSON first: TDX collateral has certificates in PEM for values.
         _ => match bytes.trim_ascii_start() {
-            text if contains(text, PEM) => Some(Kind::Certificates),
             [b'{', ..] => Some(Kind::Json),
+            text if contains(text, PEM) => Some(Kind::Certificates),
             _ => None,
         },
     }
@@ -159,6 +176,10 @@ mod tests {
                 Kind::Certificates,
             ),
             (b"  {\"tcb_info\": 1}".to_vec(), Kind::Json),
+            (
+                b"{\"chain\": \"-----BEGIN CERTIFICATE-----\"}".to_vec(),
+                Kind::Json,
+            ),
         ] {
             assert_eq!(kind(&bytes), Some(expected));
         }

@@ -3,7 +3,7 @@
 //! For: simulated roots and platforms, measurements, the appraisal of evidence that lies in a file, and what evidence
 //! states. Not for: the appraisal itself, which is the library `tributary-attest`, and opens no socket.
 //!
-//! A file for each family of commands. Every command is a function of its arguments, a time and a console, so that tests
+//! A file for each family of commands; the readers of files that somebody else wrote are public, so that they can be fuzzed. Every command is a function of its arguments, a time and a console, so that tests
 //! call it in their own process.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -19,6 +19,10 @@ mod simulated;
 mod table;
 mod time;
 mod verify;
+
+pub use collateral::amd_intermediate;
+pub use input::Input;
+pub use show::describe_certificates;
 
 use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand};

@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tributary_attest::{PlatformConfig, SimulatedHardware, SimulatedRoot, Tee};
-use tributary_console::{Blame, Console, ErrorCode, Failure};
+use tributary_attest::{
+    PlatformConfig, SimulatedHardware, SimulatedPlatform, SimulatedPlatformKey, SimulatedRoot, Tee,
+};
+use tributary_console::{Blame, Console, ErrorCode, Failure, FailureContext as _};
+use tributary_durable::{Readers, replace};
 
 use crate::{
     failures::simulated_failure,
     files::{malformed, read_limited},
+    input::Input,
 };
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +34,32 @@ pub(crate) enum SimulatedCommand {
 
 The hardware and the launch that --json prints name every field that such files may change.")]
     NewPlatform(NewPlatformArgs),
+    /// Take platforms back: a list for the folder `simulated` of the collateral of those who judge.
+    #[command(after_help = "Examples:
+  attest simulated revoke --root federation --platform agent-1.platform --out collateral/simulated/federation.crl
+  attest simulated revoke --root federation --evidence peer.evidence --days 7 --out collateral/simulated/federation.crl
+
+A list replaces the one before, names all platforms that are taken back, and must be renewed before its days are over.")]
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeArgs {
+    /// The root's folder.
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+    /// The file of a platform that is taken back. May be repeated; with none at all the list is empty.
+    #[arg(long = "platform", value_name = "FILE")]
+    platforms: Vec<PathBuf>,
+    /// Evidence of a platform that is taken back, where its file is not at hand. May be repeated.
+    #[arg(long = "evidence", value_name = "FILE")]
+    evidence: Vec<PathBuf>,
+    /// The file to write; replaced where it is there.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Days for which the list counts: evidence is refused by one that is older.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: u32,
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +95,7 @@ pub(crate) fn run(
     match command {
         SimulatedCommand::NewRoot { out } => new_root(&out, console),
         SimulatedCommand::NewPlatform(args) => new_platform(args, console, now),
+        SimulatedCommand::Revoke(args) => revoke(&args, console, now),
     }
 }
 
@@ -134,6 +165,41 @@ fn new_platform(
     console.result(&data, |to| writeln!(to, "{identity}"))?;
     console.note(format!(
         "wrote {}, valid until {not_after}; what is printed is for a policy's chip_ids or platform_instance_ids",
+        args.out.display()
+    ));
+    Ok(())
+}
+
+fn revoke(args: &RevokeArgs, console: &Console, now: DateTime<Utc>) -> Result<(), Failure> {
+    let root = SimulatedRoot::load(&args.root).map_err(simulated_failure)?;
+    let mut platforms = Vec::new();
+    for file in &args.platforms {
+        let platform = SimulatedPlatform::load(file).map_err(simulated_failure)?;
+        platforms.push(platform.public_key());
+    }
+    for file in &args.evidence {
+        let key = Input::read(file)?
+            .into_evidence(Vec::new())
+            .and_then(|evidence| SimulatedPlatformKey::danger_read_unverified(&evidence))
+            .map_err(|reason| malformed(file, reason))?;
+        platforms.push(key);
+    }
+    let until = now + TimeDelta::days(args.days.into());
+    let list = root
+        .revoke(platforms.iter().copied(), now, until)
+        .map_err(simulated_failure)?;
+    replace(&args.out, &list, Readers::Anyone).or_fail(ErrorCode::IO, args.out.display())?;
+    let data = json!({
+        "simulated_root": root.public_key(),
+        "platforms": platforms,
+        "not_after": until,
+        "file": args.out,
+    });
+    console.result(&data, |to| {
+        platforms.iter().try_for_each(|key| writeln!(to, "{key}"))
+    })?;
+    console.note(format!(
+        "wrote {}, which counts until {until}; evidence judged with it then is refused until there is a newer one",
         args.out.display()
     ));
     Ok(())

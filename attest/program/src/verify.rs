@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde_json::json;
 use tributary_attest::{
-    Collateral, Evidence, Policy, Refusal, ReportData, Verdict, appraise,
-    danger_appraise_any_report_data,
+    Collateral, DatedReportData, Evidence, Policy, Refusal, ReportData, Verdict, appraise,
+    appraise_dated, danger_appraise_any_report_data,
 };
 use tributary_console::{Blame, Console, ErrorCode, Failure};
 
@@ -47,6 +47,9 @@ pub(crate) struct VerifyArgs {
     /// The 64 bytes that the evidence must have been made for; not checked where left out.
     #[arg(long, value_name = "HEX")]
     report_data: Option<ReportData>,
+    /// Since when these 64 bytes could be known, such as when a nonce in them was drawn: dates evidence that holds no time.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "report_data")]
+    report_data_since: Option<DateTime<Utc>>,
     /// Appraise as at this time, RFC 3339 or seconds since 1970 [default: now].
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     time: Option<DateTime<Utc>>,
@@ -60,10 +63,14 @@ pub(crate) fn run(args: &VerifyArgs, console: &Console, now: DateTime<Utc>) -> R
         None => Collateral::empty(),
     };
     let time = args.time.unwrap_or(now);
-    let outcome = match &args.report_data {
-        Some(expected) => appraise(&policy, &evidence, expected, &collateral, time),
+    let outcome = match (args.report_data, args.report_data_since) {
+        (Some(report_data), Some(since)) => {
+            let expected = DatedReportData { report_data, since };
+            appraise_dated(&policy, &evidence, &expected, &collateral, time)
+        }
+        (Some(expected), None) => appraise(&policy, &evidence, &expected, &collateral, time),
         // Nobody connects to a file: what it was made for may be unknown, and the output says that it was not checked.
-        None => danger_appraise_any_report_data(&policy, &evidence, &collateral, time),
+        (None, _) => danger_appraise_any_report_data(&policy, &evidence, &collateral, time),
     };
     match outcome {
         Ok(verdict) => accept(&verdict, console),

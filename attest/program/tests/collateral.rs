@@ -140,6 +140,71 @@ fn what_a_quote_needs_is_fetched_and_verifies_it() {
 }
 
 #[test]
+fn what_a_model_of_platforms_needs_is_fetched_without_a_quote() {
+    let Some(vectors) = vectors() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let collateral = recorded(&vectors);
+    let info: Value = serde_json::from_str(collateral["tcb_info"].as_str().unwrap()).unwrap();
+    let fmspc = info["fmspc"].as_str().unwrap();
+    for ca in ["", "--pck-ca processor", "--pck-ca platform"] {
+        let address = pccs(collateral.clone());
+        let (code, json) = attest(
+            folder.path(),
+            &format!("collateral fetch --collateral @held --fmspc {fmspc} {ca} --pcs {address}"),
+        );
+        assert_eq!(code, 0, "{json}");
+        let written = json["data"]["written"][0].as_str().unwrap();
+        let name = format!("tdx/{}.json", fmspc.to_lowercase());
+        assert!(written.ends_with(&name), "{written}");
+    }
+    let quote = vectors.join("v4-uptodate.quote.bin");
+    let verify = format!("verify --evidence {} --collateral @held", quote.display());
+    assert_eq!(attest(folder.path(), &verify).0, 0);
+}
+
+#[test]
+fn what_intel_did_not_sign_is_not_kept_even_without_a_quote() {
+    let Some(vectors) = vectors() else { return };
+    let whole = recorded(&vectors);
+    let info: Value = serde_json::from_str(whole["tcb_info"].as_str().unwrap()).unwrap();
+    let fmspc = info["fmspc"].as_str().unwrap().to_owned();
+    let fetch = |collateral: Value| {
+        let folder = tempfile::tempdir().unwrap();
+        let line = "collateral fetch --collateral @held --fmspc";
+        let address = pccs(collateral);
+        let (code, json) = attest(folder.path(), &format!("{line} {fmspc} --pcs {address}"));
+        let kept = fs::read_dir(folder.path().join("held")).unwrap().count();
+        assert_eq!(kept, usize::from(code == 0), "{json}");
+        json
+    };
+    assert_eq!(fetch(whole.clone())["status"], "ok");
+    for field in ["root_ca_crl", "pck_crl"] {
+        // A bit of the signature, which ends the list.
+        let mut changed = whole.clone();
+        let text = changed[field].as_str().unwrap();
+        let last = if text.ends_with('0') { "1" } else { "0" };
+        let text = format!("{}{last}", &text[..text.len() - 1]);
+        changed[field] = text.into();
+        let json = fetch(changed);
+        assert_eq!(json["error"]["code"], "collateral-unavailable", "{field}");
+        let message = json["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(field), "{message}");
+    }
+    for (field, other) in [
+        // A chain of Intel's, and not the one of who signed.
+        ("tcb_info_issuer_chain", "pck_crl_issuer_chain"),
+        ("pck_crl_issuer_chain", "tcb_info_issuer_chain"),
+        ("pck_crl", "root_ca_crl"),
+        ("root_ca_crl", "pck_crl"),
+    ] {
+        let mut changed = whole.clone();
+        changed[field] = whole[other].clone();
+        let json = fetch(changed);
+        assert_eq!(json["error"]["code"], "collateral-unavailable", "{field}");
+    }
+}
+
+#[test]
 fn what_does_not_verify_is_not_kept() {
     let Some(vectors) = vectors() else { return };
     let quote = vectors.join("v4-uptodate.quote.bin");
@@ -177,11 +242,14 @@ fn what_does_not_verify_is_not_kept() {
 }
 
 #[test]
-fn evidence_or_a_product_must_be_named() {
+fn evidence_a_product_or_a_model_must_be_named() {
     let folder = tempfile::tempdir().unwrap();
     for line in [
         "collateral fetch --collateral @held",
         "collateral fetch --collateral @held --product Naples",
+        "collateral fetch --collateral @held --fmspc b0c06f",
+        "collateral fetch --collateral @held --fmspc b0c06f000000 --pck-ca root",
+        "collateral fetch --collateral @held --pck-ca platform",
         "collateral fetch --collateral @held --product Milan --kds http://kds.example",
     ] {
         assert_eq!(attest(folder.path(), line).0, 2, "{line}");

@@ -388,6 +388,32 @@ fn without_a_policy_hardware_is_asked_for() {
 }
 
 #[test]
+fn a_platform_that_is_taken_back_is_refused_by_whoever_has_the_list() {
+    let dir = federation();
+    let revoke = "simulated revoke --root @fed --out @held/simulated/federation.crl";
+    let judged = |folder: &Path| attest(folder, &format!("{} --collateral @held", verify(7)));
+    fs::create_dir_all(dir.path().join("held/simulated")).unwrap();
+    assert_eq!(attest(dir.path(), revoke).code, 0);
+    assert_eq!(judged(dir.path()).code, 0);
+    for named in ["--platform @platform", "--evidence @evidence"] {
+        let ran = attest(dir.path(), &format!("{revoke} {named} --json"));
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert_eq!(ran.json()["data"]["platforms"].as_array().unwrap().len(), 1);
+        let ran = judged(dir.path());
+        assert_eq!(ran.code, 10, "{}", ran.stderr);
+        assert!(ran.stderr.contains("revocation"), "{}", ran.stderr);
+    }
+    // A list counts for its days only.
+    assert_eq!(attest(dir.path(), &format!("{revoke} --days 1")).code, 0);
+    assert_eq!(judged(dir.path()).code, 0);
+    let later = format!("{} --collateral @held --time 1795086401", verify(7));
+    let ran = attest(dir.path(), &later);
+    assert_eq!(ran.code, 10);
+    let said = "a revocation list that is current";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+}
+
+#[test]
 fn a_constraint_is_a_policy_in_one_line() {
     let folder = federation();
     let root = fs::read_to_string(folder.path().join("fed/root.pub")).unwrap();

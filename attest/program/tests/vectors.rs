@@ -104,7 +104,7 @@ fn what_a_default_policy_must_refuse_is_refused_by_name() {
         ),
         (
             "--evidence @snp/milan-v2.report.bin --endorsement @snp/invalid-legacy.vcek.der",
-            "",
+            "certificate",
         ),
         ("--evidence @snp/milan-v2.report.bin", "certificate"),
         (
@@ -113,21 +113,25 @@ fn what_a_default_policy_must_refuse_is_refused_by_name() {
         ),
         (
             "--evidence @tdx/v4-uptodate.quote.bin --endorsement @tdx/v4-uptodate.collateral.json --time 1761000000",
-            "",
+            "validity",
         ),
         (
             "--evidence @tdx/v4-uptodate.quote.bin --endorsement @tdx/v4-uptodate.collateral.json --time 1740000000",
-            "",
+            "validity",
         ),
         (
             "--evidence @tdx/v4-no-matching-tcb.quote.bin --endorsement @tdx/v4-no-matching-tcb.collateral.json --time 1751000000",
-            "",
+            "validity",
         ),
         (
             "--evidence @tdx/v4-debug-parse-only.quote.bin --time 1751000000",
-            "",
+            "certificate",
         ),
-        ("--evidence @tdx/v4-spr-parse-only.quote.bin", ""),
+        (
+            "--evidence @tdx/v4-no-matching-tcb.quote.bin --endorsement @tdx/v4-no-matching-tcb.collateral.json --time 2026-03-01T00:00:00Z",
+            "tdx-tcb-status",
+        ),
+        ("--evidence @tdx/v4-spr-parse-only.quote.bin", "format"),
     ] {
         let (code, json) = attest(&folder, &format!("verify {line}"));
         if failed == "usage" {
@@ -137,9 +141,7 @@ fn what_a_default_policy_must_refuse_is_refused_by_name() {
         assert_eq!(code, 10, "{line}: {json}");
         assert_eq!(json["status"], "refused");
         assert_eq!(json["data"]["verdict"], "refused");
-        if !failed.is_empty() {
-            assert_eq!(check(&json, failed), ["fail"], "{line}: {json}");
-        }
+        assert_eq!(check(&json, failed), ["fail"], "{line}: {json}");
     }
 }
 
@@ -160,6 +162,48 @@ fn report_data_is_compared_where_it_is_given() {
         (code, check(&json, "report-data")),
         (10, vec![&"fail".into()])
     );
+}
+
+#[test]
+fn evidence_of_hardware_is_as_old_as_its_report_data_is_said_to_be() {
+    let Some(folder) = vectors() else { return };
+    let report = fs::read(folder.join("snp/milan-v2.report.bin")).unwrap();
+    let measurement = hex::encode(&report[0x90..0xc0]);
+    let data = hex::encode(&report[0x50..0x90]);
+    let policy = folder_with_constraint(&format!("C:{measurement} SEC:SECURE AGE:P1D"));
+    let line = format!(
+        "verify --evidence @snp/milan-v2.report.bin --endorsement @snp/milan-v2.vcek.der --policy {}",
+        policy.path().join("policy.json").display()
+    );
+    for (dated, code) in [
+        (String::new(), 10),
+        (format!("--report-data {data}"), 10),
+        (
+            format!("--report-data {data} --report-data-since 2025-11-20T00:00:00Z"),
+            0,
+        ),
+        (
+            format!("--report-data {data} --report-data-since 2025-11-19T00:00:00Z"),
+            10,
+        ),
+        ("--report-data-since 2025-11-20T00:00:00Z".to_owned(), 2),
+    ] {
+        let (got, json) = attest(&folder, &format!("{line} {dated}"));
+        assert_eq!(got, code, "{dated}: {json}");
+        if code != 2 {
+            let expected = if code == 0 { "pass" } else { "fail" };
+            assert_eq!(check(&json, "age"), [expected], "{dated}");
+        }
+    }
+}
+
+/// A folder with the policy that a constraint stands for: command lines here are split at spaces.
+fn folder_with_constraint(constraint: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = tributary_attest::Policy::from_constraint(constraint).unwrap();
+    let json = serde_json::to_vec(&policy).unwrap();
+    fs::write(folder.path().join("policy.json"), json).unwrap();
+    folder
 }
 
 #[test]

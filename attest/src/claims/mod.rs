@@ -60,8 +60,7 @@ pub struct Claims {
     pub svn: Option<SecurityVersion>,
     /// What the host stated at launch.
     pub host_data: Option<HostData>,
-    /// When the evidence was made, as far as it can be dated: simulated reports state it. For TDX it is the day on
-    /// which Intel issued the TCB information that the quote was judged by. SEV-SNP reports hold no time.
+    /// When the evidence was made by its own account: simulated reports may state it, those of hardware hold no time.
     pub issued_at: Option<DateTime<Utc>>,
     /// What the kind of platform states besides.
     pub platform: PlatformClaims,

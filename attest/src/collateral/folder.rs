@@ -9,7 +9,8 @@ use std::{
 use super::Collateral;
 use crate::{
     claims::{Fmspc, SnpProduct, SnpSigningKey},
-    snp::{Intermediate, SnpCertificateError, SnpStore, by_amd_name},
+    simulated::RevocationList,
+    snp::{Intermediate, SnpCertificateError, by_amd_name},
     tdx::{TdxCollateral, TdxCollateralError},
 };
 
@@ -42,101 +43,188 @@ enum Fault {
     Certificate(#[from] SnpCertificateError),
     #[error("{0}; fetch it anew")]
     Tdx(#[from] TdxCollateralError),
+    #[error("{0}; have the root's holder make it anew")]
+    Simulated(String),
 }
 
 pub(super) fn load(folder: &Path) -> Result<Collateral, CollateralError> {
     let mut collateral = Collateral::default();
-    for entry in list(folder, 2)? {
-        match entry.name.as_str() {
-            "sev-snp" => load_snp(&entry.path, &mut collateral.snp)?,
-            "tdx" => load_tdx(&entry.path, &mut collateral)?,
-            _ => return Err(entry.misplaced("the folders sev-snp and tdx")),
-        }
-    }
+    load_into(folder, Folder::Top, &mut collateral)?;
     Ok(collateral)
 }
 
-fn load_snp(folder: &Path, store: &mut SnpStore) -> Result<(), CollateralError> {
-    for entry in list(folder, SnpProduct::ALL.len())? {
-        let product = by_amd_name(&entry.name)
-            .filter(|_| !entry.name.contains('-'))
-            .ok_or_else(|| entry.misplaced("the folders Milan, Genoa and Turin"))?;
-        load_product(&entry.path, product, store)?;
-    }
-    Ok(())
-}
-
-fn load_product(
-    folder: &Path,
-    product: SnpProduct,
-    store: &mut SnpStore,
+fn load_into(
+    path: &Path,
+    folder: Folder,
+    collateral: &mut Collateral,
 ) -> Result<(), CollateralError> {
-    for entry in list(folder, MAX_PRODUCT_ENTRIES)? {
-        let put = match entry.name.as_str() {
-            "vcek" => {
-                load_veks(&entry.path, product, SnpSigningKey::Vcek, store)?;
-                continue;
+    for entry in list(path, folder.max_entries())? {
+        match folder.place(&entry.name) {
+            Ok(Place::Folder(inner)) => load_into(&entry.path, inner, collateral)?,
+            Ok(Place::File(file)) => {
+                let bytes = entry.read(file.max_bytes())?;
+                let stored = file.store(&bytes, collateral);
+                stored.map_err(|fault| entry.fault(fault))?;
             }
-            "vlek" => {
-                load_veks(&entry.path, product, SnpSigningKey::Vlek, store)?;
-                continue;
-            }
-            "ark.der" | "ark.pem" => store.check_root(product, &entry.read(MAX_CERTIFICATE)?),
-            "ask.der" | "ask.pem" => {
-                let bytes = entry.read(MAX_CERTIFICATE)?;
-                store.put_intermediate(product, Intermediate::Ask, &bytes)
-            }
-            "asvk.der" | "asvk.pem" => {
-                let bytes = entry.read(MAX_CERTIFICATE)?;
-                store.put_intermediate(product, Intermediate::Asvk, &bytes)
-            }
-            "vcek.crl" => store.put_list(product, Intermediate::Ask, &entry.read(MAX_LIST)?),
-            "vlek.crl" => store.put_list(product, Intermediate::Asvk, &entry.read(MAX_LIST)?),
-            _ => {
-                return Err(entry.misplaced(
-                    "ark, ask and asvk (.der or .pem), vcek.crl, vlek.crl, and the folders vcek and vlek",
-                ));
-            }
-        };
-        put.map_err(|error| entry.fault(error))?;
-    }
-    Ok(())
-}
-
-fn load_veks(
-    folder: &Path,
-    product: SnpProduct,
-    key: SnpSigningKey,
-    store: &mut SnpStore,
-) -> Result<(), CollateralError> {
-    for entry in list(folder, MAX_VEKS)? {
-        if !entry.name.ends_with(".der") && !entry.name.ends_with(".pem") {
-            return Err(entry.misplaced("certificates whose names end in .der or .pem"));
+            Err(expected) => return Err(entry.fault(Fault::Name { expected })),
         }
-        store
-            .put_vek(product, key, &entry.read(MAX_CERTIFICATE)?)
-            .map_err(|error| entry.fault(error))?;
     }
     Ok(())
 }
 
-fn load_tdx(folder: &Path, collateral: &mut Collateral) -> Result<(), CollateralError> {
-    for entry in list(folder, MAX_FMSPCS)? {
-        let fmspc = entry
-            .name
-            .strip_suffix(".json")
-            .and_then(|name| name.parse::<Fmspc>().ok())
-            .ok_or_else(|| {
-                entry.misplaced(
-                    "files named by an FMSPC: 12 lower-case hexadecimal digits and .json",
-                )
-            })?;
-        let parsed = TdxCollateral::parse(&entry.read(TdxCollateral::MAX_JSON)?)
-            .and_then(|parsed| parsed.expect_fmspc(fmspc))
-            .map_err(|error| entry.fault(error))?;
-        collateral.tdx.insert(fmspc, parsed);
+/// As if a file of this content lay at this place below the folder.
+pub(super) fn put(
+    collateral: &mut Collateral,
+    place: &str,
+    bytes: &[u8],
+) -> Result<(), CollateralError> {
+    let mut store = || -> Result<(), Fault> {
+        let (folders, name) = place.rsplit_once('/').unwrap_or(("", place));
+        let mut folder = Folder::Top;
+        for part in folders.split('/').filter(|part| !part.is_empty()) {
+            folder = match folder.place(part) {
+                Ok(Place::Folder(inner)) => inner,
+                Ok(Place::File(_)) => return Err(Fault::Name { expected: "a file" }),
+                Err(expected) => return Err(Fault::Name { expected }),
+            };
+        }
+        match folder.place(name) {
+            Ok(Place::File(file)) => {
+                let max = file.max_bytes();
+                if bytes.len() > max {
+                    return Err(Fault::Length { max });
+                }
+                file.store(bytes, collateral)
+            }
+            Ok(Place::Folder(_)) => Err(Fault::Name {
+                expected: "a folder",
+            }),
+            Err(expected) => Err(Fault::Name { expected }),
+        }
+    };
+    store().map_err(|fault| CollateralError {
+        path: place.into(),
+        fault,
+    })
+}
+
+/// A name that the layout knows.
+enum Place {
+    Folder(Folder),
+    File(File),
+}
+
+#[derive(Clone, Copy)]
+enum Folder {
+    Top,
+    SevSnp,
+    Product(SnpProduct),
+    Veks(SnpProduct, SnpSigningKey),
+    Tdx,
+    Simulated,
+}
+
+#[derive(Clone, Copy)]
+enum File {
+    Root(SnpProduct),
+    Intermediate(SnpProduct, Intermediate),
+    List(SnpProduct, Intermediate),
+    Vek(SnpProduct, SnpSigningKey),
+    Tdx(Fmspc),
+    SimulatedList,
+}
+
+impl Folder {
+    /// What a name stands for in this folder, or what was expected.
+    fn place(self, name: &str) -> Result<Place, &'static str> {
+        use SnpSigningKey::{Vcek, Vlek};
+        let file = |file| Ok(Place::File(file));
+        let folder = |folder| Ok(Place::Folder(folder));
+        match self {
+            Self::Top => match name {
+                "sev-snp" => folder(Self::SevSnp),
+                "tdx" => folder(Self::Tdx),
+                "simulated" => folder(Self::Simulated),
+                _ => Err("the folders sev-snp, tdx and simulated"),
+            },
+            Self::SevSnp => match by_amd_name(name).filter(|_| !name.contains('-')) {
+                Some(product) => folder(Self::Product(product)),
+                None => Err("the folders Milan, Genoa and Turin"),
+            },
+            Self::Product(product) => match name {
+                "vcek" => folder(Self::Veks(product, Vcek)),
+                "vlek" => folder(Self::Veks(product, Vlek)),
+                "ark.der" | "ark.pem" => file(File::Root(product)),
+                "ask.der" | "ask.pem" => file(File::Intermediate(product, Intermediate::Ask)),
+                "asvk.der" | "asvk.pem" => file(File::Intermediate(product, Intermediate::Asvk)),
+                "vcek.crl" => file(File::List(product, Intermediate::Ask)),
+                "vlek.crl" => file(File::List(product, Intermediate::Asvk)),
+                _ => Err(
+                    "ark, ask and asvk (.der or .pem), vcek.crl, vlek.crl, and the folders vcek and vlek",
+                ),
+            },
+            Self::Veks(product, key) => match name.ends_with(".der") || name.ends_with(".pem") {
+                true => file(File::Vek(product, key)),
+                false => Err("certificates whose names end in .der or .pem"),
+            },
+            Self::Tdx => match name.strip_suffix(".json").map(str::parse::<Fmspc>) {
+                Some(Ok(fmspc)) => file(File::Tdx(fmspc)),
+                _ => Err("files named by an FMSPC: 12 lower-case hexadecimal digits and .json"),
+            },
+            Self::Simulated => match name.ends_with(".crl") {
+                true => file(File::SimulatedList),
+                false => Err("revocation lists whose names end in .crl"),
+            },
+        }
     }
-    Ok(())
+
+    const fn max_entries(self) -> usize {
+        match self {
+            Self::Top => 3,
+            Self::SevSnp => SnpProduct::ALL.len(),
+            Self::Product(_) => MAX_PRODUCT_ENTRIES,
+            Self::Veks(..) => MAX_VEKS,
+            Self::Tdx => MAX_FMSPCS,
+            Self::Simulated => MAX_SIMULATED_LISTS,
+        }
+    }
+}
+
+impl File {
+    const fn max_bytes(self) -> usize {
+        match self {
+            Self::Root(_) | Self::Intermediate(..) | Self::Vek(..) => MAX_CERTIFICATE,
+            Self::List(..) => MAX_LIST,
+            Self::Tdx(_) => TdxCollateral::MAX_JSON,
+            Self::SimulatedList => RevocationList::MAX_ENCODED,
+        }
+    }
+
+    fn store(self, bytes: &[u8], collateral: &mut Collateral) -> Result<(), Fault> {
+        match self {
+            Self::Root(product) => collateral.snp.check_root(product, bytes)?,
+            Self::Intermediate(product, kind) => {
+                collateral.snp.put_intermediate(product, kind, bytes)?;
+            }
+            Self::List(product, kind) => collateral.snp.put_list(product, kind, bytes)?,
+            Self::Vek(product, key) => collateral.snp.put_vek(product, key, bytes)?,
+            Self::Tdx(fmspc) => {
+                let parsed = TdxCollateral::parse(bytes)?.expect_fmspc(fmspc)?;
+                collateral.tdx.insert(fmspc, parsed);
+            }
+            Self::SimulatedList => {
+                let list = RevocationList::parse(bytes)
+                    .map_err(|error| Fault::Simulated(error.to_string()))?;
+                let root = list.root;
+                if collateral.simulated.insert(root, list).is_some() {
+                    return Err(Fault::Simulated(format!(
+                        "a second list of the root {root}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Entry {
@@ -160,10 +248,6 @@ impl Entry {
             Ok(bytes)
         };
         read().map_err(|fault| self.fault(fault))
-    }
-
-    fn misplaced(&self, expected: &'static str) -> CollateralError {
-        self.fault(Fault::Name { expected })
     }
 
     fn fault(&self, fault: impl Into<Fault>) -> CollateralError {
@@ -206,5 +290,7 @@ const MAX_LIST: usize = 256 * 1024;
 const MAX_VEKS: usize = 4096;
 /// Intel has some dozens.
 const MAX_FMSPCS: usize = 1024;
+/// One for each root that some policy names.
+const MAX_SIMULATED_LISTS: usize = 64;
 /// All names that the layout knows, each certificate in both spellings.
 const MAX_PRODUCT_ENTRIES: usize = 10;

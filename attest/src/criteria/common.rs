@@ -3,31 +3,31 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use subtle::ConstantTimeEq;
 
-use super::compare::{NOT_STATED, check_least, check_listed, check_one, on_off, or_not_stated};
+use super::compare::{check_least, check_listed, check_one, on_off, or_not_stated};
 use crate::{
     check::CheckList,
     check_name::CheckName,
     claims::Claims,
-    policy::{CodeRule, DebugRule, EvidenceAge, MAX_CLOCK_SKEW, Policy},
-    report_data::ReportData,
+    policy::{CodeRule, DebugRule, MAX_CLOCK_SKEW, Policy},
+    report_data::Expectation,
 };
 
 pub(super) fn check(
     policy: &Policy,
     claims: &Claims,
-    expected: Option<&ReportData>,
+    expected: Expectation<'_>,
     now: DateTime<Utc>,
     checks: &mut CheckList,
 ) {
-    check_age(policy, claims, now, checks);
-    match expected {
+    let expected_data = expected.report_data();
+    let answers = expected_data
+        .is_some_and(|data| claims.report_data.as_bytes().ct_eq(data.as_bytes()).into());
+    // What was made for something else is not dated by this.
+    let answered = expected.since().filter(|_| answers);
+    check_age(policy, claims, answered, now, checks);
+    match expected_data {
         None => checks.skip(CheckName::ReportData, claims.report_data),
-        Some(expected) => checks.record(
-            CheckName::ReportData,
-            bool::from(claims.report_data.as_bytes().ct_eq(expected.as_bytes())),
-            expected,
-            claims.report_data,
-        ),
+        Some(data) => checks.record(CheckName::ReportData, answers, data, claims.report_data),
     }
     match policy.debug {
         DebugRule::Forbidden => {
@@ -50,28 +50,43 @@ pub(super) fn check(
     );
 }
 
-fn check_age(policy: &Policy, claims: &Claims, now: DateTime<Utc>, checks: &mut CheckList) {
-    let expected = |limit: &EvidenceAge| {
-        format!(
-            "at most {limit} old and at most {} s ahead",
-            MAX_CLOCK_SKEW.num_seconds()
-        )
+/// By the time that the evidence states; where it states none, by what it was made for.
+fn check_age(
+    policy: &Policy,
+    claims: &Claims,
+    answered: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+    checks: &mut CheckList,
+) {
+    let issued_at = claims.issued_at;
+    let Some(limit) = policy.maximum_age_seconds.stated() else {
+        return checks.skip(CheckName::Age, or_not_stated(issued_at));
     };
-    match (policy.maximum_age_seconds.stated(), claims.issued_at) {
-        (None, issued_at) => checks.skip(CheckName::Age, or_not_stated(issued_at)),
-        (Some(limit), None) => checks.record(CheckName::Age, false, expected(limit), NOT_STATED),
-        (Some(limit), Some(issued_at)) => {
+    let most = TimeDelta::seconds(limit.0.into());
+    let (passed, got) = match (issued_at, answered) {
+        (Some(issued_at), _) => {
             let age = now.signed_duration_since(issued_at);
-            checks.record(
-                CheckName::Age,
-                age >= -MAX_CLOCK_SKEW && age <= TimeDelta::seconds(limit.0.into()),
-                expected(limit),
-                match age.num_seconds() {
-                    ahead @ ..0 => format!("{} s ahead ({issued_at})", -ahead),
-                    seconds => format!("{seconds} s old ({issued_at})"),
-                },
-            );
+            (age >= -MAX_CLOCK_SKEW && age <= most, old(age, issued_at))
         }
+        (None, Some(since)) => {
+            // Both times are this side's: a clock that was set back between them dates nothing.
+            let age = now.signed_duration_since(since);
+            let got = format!("no time in it, and report data of {}", old(age, since));
+            (age >= TimeDelta::zero() && age <= most, got)
+        }
+        (None, None) => (false, UNDATED.to_owned()),
+    };
+    let expected = format!(
+        "at most {limit} old and at most {} s ahead",
+        MAX_CLOCK_SKEW.num_seconds()
+    );
+    checks.record(CheckName::Age, passed, expected, got);
+}
+
+fn old(age: TimeDelta, since: DateTime<Utc>) -> String {
+    match age.num_seconds() {
+        ahead @ ..0 => format!("{} s ahead ({since})", -ahead),
+        seconds => format!("{seconds} s old ({since})"),
     }
 }
 
@@ -107,3 +122,6 @@ fn check_code(policy: &Policy, claims: &Claims, checks: &mut CheckList) {
         check_listed(CheckName::Signer, &policy.signers, signer, checks);
     }
 }
+
+const UNDATED: &str = "nothing that dates it: reports of SEV-SNP and quotes of TDX hold no time, and it is not known when \
+                       the report data came to be";

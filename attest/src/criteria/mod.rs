@@ -13,7 +13,7 @@ use crate::{
     check_name::CheckName,
     claims::{Claims, PlatformClaims},
     policy::{Criterion, Policy},
-    report_data::ReportData,
+    report_data::Expectation,
     tee::Tee,
     tier::Assessment,
 };
@@ -27,7 +27,7 @@ pub(crate) fn check(
     policy: &Policy,
     claims: &Claims,
     assessment: &Assessment,
-    expected: Option<&ReportData>,
+    expected: Expectation<'_>,
     now: DateTime<Utc>,
     checks: &mut CheckList,
 ) {

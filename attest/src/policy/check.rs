@@ -1,133 +1,18 @@
 //! What makes a policy one: each list's bounds, and how fields fit each other.
 
-use std::{collections::BTreeSet, fmt};
+mod lists;
+mod snp;
+mod tdx;
 
 use chrono::TimeDelta;
 
-use super::{
-    Policy,
-    criterion::{CodeRule, Criterion},
-    root::SimulatedRootKey,
-    snp::{SnpPolicy, SnpTcbFloors},
-    tdx::TdxPolicy,
+use self::{
+    lists::{check_list, check_stated, check_zeros},
+    snp::check_snp,
+    tdx::check_tdx,
 };
-use crate::{
-    claims::{SnpProduct, SnpTcb},
-    tee::Tee,
-};
-
-/// Why a policy is not usable.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PolicyError {
-    /// A list has no entry.
-    #[error(
-        "`{field}` is an empty list, which would refuse everything: name at least one entry, or state \"any\" where the field takes it"
-    )]
-    EmptyList {
-        /// The field.
-        field: &'static str,
-    },
-    /// A list is too long.
-    #[error("`{field}` may have at most {max} entries, got {got}")]
-    TooManyEntries {
-        /// The field.
-        field: &'static str,
-        /// How many it may have.
-        max: usize,
-        /// How many it has.
-        got: usize,
-    },
-    /// An entry is listed twice.
-    #[error("`{field}` lists {entry} twice: remove one")]
-    ListedTwice {
-        /// The field.
-        field: &'static str,
-        /// The entry.
-        entry: String,
-    },
-    /// An entry that stands for "nobody".
-    #[error(
-        "`{field}` lists zeros, which reports state where there is no such value: name the values that are accepted, or state \"any\""
-    )]
-    ListsZeros {
-        /// The field.
-        field: &'static str,
-    },
-    /// Roots that nothing would use.
-    #[error(
-        "`simulated_roots` has entries while `tees` does not name simulated: empty the list, or name simulated"
-    )]
-    RootsWithoutSimulated,
-    /// A root that is no key.
-    #[error(
-        "`simulated_roots` names {root}, which is no usable Ed25519 public key: copy it from the federation's root.pub"
-    )]
-    UnusableRoot {
-        /// The root.
-        root: SimulatedRootKey,
-    },
-    /// One of two is enough, and one of the two is anything.
-    #[error(
-        "`code` is measurement-or-signer while `{field}` is \"any\", which would accept every program: list both, or state measurement-and-signer"
-    )]
-    EitherWithAny {
-        /// The criterion that is not stated.
-        field: &'static str,
-    },
-    /// A kind of TEE without its criteria.
-    #[error(
-        "`tees` names {tee}, and there is no section `{section}`: add it, with \"any\" for what does not matter"
-    )]
-    NoSection {
-        /// The kind of TEE.
-        tee: Tee,
-        /// The section that is missing.
-        section: &'static str,
-    },
-    /// Criteria for machines that are not accepted.
-    #[error(
-        "there is a section `{section}` while `tees` names neither {tee} nor simulated: remove the section, or name the kind"
-    )]
-    SectionWithoutTee {
-        /// The section.
-        section: &'static str,
-        /// Its kind of TEE.
-        tee: Tee,
-    },
-    /// A minimum for no generation of processors.
-    #[error("`{field}` names no generation: state a minimum for at least one, or \"any\"")]
-    NoFloor {
-        /// The field.
-        field: &'static str,
-    },
-    /// A minimum whose parts the generation's firmware does not have.
-    #[error(
-        "`{field}` states {floor} for {product}: on turin it must have fmc, on milan and genoa it must not"
-    )]
-    UnfitFloor {
-        /// The field.
-        field: &'static str,
-        /// The generation.
-        product: SnpProduct,
-        /// What is stated for it.
-        floor: SnpTcb,
-    },
-    /// A file that is too long.
-    #[error("expected a policy of at most {} bytes, got {got}", Policy::MAX_JSON)]
-    TooLarge {
-        /// How many it has.
-        got: usize,
-    },
-    /// Not the JSON of a policy; an unknown or missing field, too.
-    #[error("expected a policy that states every criterion and no other field: {0}")]
-    Json(String),
-    /// An age that no evidence could have.
-    #[error(
-        "`maximum_age_seconds` is stated while `tees` names sev-snp alone, whose reports hold no time, so that nothing would be accepted: state \"any\"; report data keeps a connection's evidence fresh"
-    )]
-    AgeOfSevSnp,
-}
+use super::{Policy, criterion::CodeRule, error::PolicyError};
+use crate::tee::Tee;
 
 impl Policy {
     /// The most bytes of a policy's JSON: with all lists at their limit and every entry as long as can be it takes less.
@@ -158,16 +43,8 @@ impl Policy {
         check_stated("signers", &self.signers)?;
         check_zeros("signers", &self.signers, |signer| signer.is_zero())?;
         self.check_code()?;
-        self.check_age()?;
         self.sev_snp.as_ref().map_or(Ok(()), check_snp)?;
         self.tdx.as_ref().map_or(Ok(()), check_tdx)
-    }
-
-    fn check_age(&self) -> Result<(), PolicyError> {
-        if self.tees == [Tee::SevSnp] && self.maximum_age_seconds != Criterion::Any {
-            return Err(PolicyError::AgeOfSevSnp);
-        }
-        Ok(())
     }
 
     fn check_roots(&self) -> Result<(), PolicyError> {
@@ -227,109 +104,15 @@ impl Policy {
     }
 }
 
-fn check_snp(snp: &SnpPolicy) -> Result<(), PolicyError> {
-    check_floors("sev_snp.minimum_reported_tcb", &snp.minimum_reported_tcb)?;
-    check_floors("sev_snp.minimum_committed_tcb", &snp.minimum_committed_tcb)?;
-    check_floors("sev_snp.minimum_launch_tcb", &snp.minimum_launch_tcb)?;
-    check_stated("sev_snp.vmpls", &snp.vmpls)?;
-    check_stated("sev_snp.id_keys", &snp.id_keys)?;
-    check_zeros("sev_snp.id_keys", &snp.id_keys, |key| key.is_zero())?;
-    check_stated("sev_snp.author_keys", &snp.author_keys)?;
-    check_zeros("sev_snp.author_keys", &snp.author_keys, |key| key.is_zero())?;
-    check_stated("sev_snp.signing_keys", &snp.signing_keys)?;
-    check_stated("sev_snp.chip_ids", &snp.chip_ids)?;
-    check_zeros("sev_snp.chip_ids", &snp.chip_ids, |chip| chip.is_zero())
-}
-
-fn check_tdx(tdx: &TdxPolicy) -> Result<(), PolicyError> {
-    check_stated("tdx.mrtd", &tdx.mrtd)?;
-    check_stated("tdx.rtmr0", &tdx.rtmr0)?;
-    check_stated("tdx.rtmr1", &tdx.rtmr1)?;
-    check_stated("tdx.rtmr2", &tdx.rtmr2)?;
-    check_stated("tdx.rtmr3", &tdx.rtmr3)?;
-    check_stated("tdx.mr_config_id", &tdx.mr_config_id)?;
-    check_stated("tdx.mr_owner", &tdx.mr_owner)?;
-    check_stated("tdx.mr_owner_config", &tdx.mr_owner_config)?;
-    check_stated("tdx.xfam", &tdx.xfam)?;
-    check_stated("tdx.td_attributes", &tdx.td_attributes)?;
-    check_stated("tdx.mr_seam", &tdx.mr_seam)?;
-    check_stated("tdx.mr_signer_seam", &tdx.mr_signer_seam)?;
-    check_stated("tdx.tcb_statuses", &tdx.tcb_statuses)?;
-    if let Some(advisories) = tdx.advisory_ids.stated().filter(|list| !list.is_empty()) {
-        check_list("tdx.advisory_ids", advisories)?;
-    }
-    check_stated("tdx.platform_instance_ids", &tdx.platform_instance_ids)
-}
-
-fn check_floors(
-    field: &'static str,
-    criterion: &Criterion<SnpTcbFloors>,
-) -> Result<(), PolicyError> {
-    let Some(floors) = criterion.stated() else {
-        return Ok(());
-    };
-    if floors.iter().next().is_none() {
-        return Err(PolicyError::NoFloor { field });
-    }
-    floors
-        .iter()
-        .find(|(product, floor)| !floor.fits(*product))
-        .map_or(Ok(()), |(product, floor)| {
-            Err(PolicyError::UnfitFloor {
-                field,
-                product,
-                floor: *floor,
-            })
-        })
-}
-
-fn check_zeros<T>(
-    field: &'static str,
-    criterion: &Criterion<Vec<T>>,
-    is_zero: impl Fn(&T) -> bool,
-) -> Result<(), PolicyError> {
-    match criterion.stated() {
-        Some(list) if list.iter().any(is_zero) => Err(PolicyError::ListsZeros { field }),
-        _ => Ok(()),
-    }
-}
-
-fn check_stated<T: Ord + fmt::Display>(
-    field: &'static str,
-    criterion: &Criterion<Vec<T>>,
-) -> Result<(), PolicyError> {
-    criterion
-        .stated()
-        .map_or(Ok(()), |list| check_list(field, list))
-}
-
-fn check_list<T: Ord + fmt::Display>(field: &'static str, list: &[T]) -> Result<(), PolicyError> {
-    if list.is_empty() {
-        return Err(PolicyError::EmptyList { field });
-    }
-    if list.len() > Policy::MAX_ENTRIES {
-        return Err(PolicyError::TooManyEntries {
-            field,
-            max: Policy::MAX_ENTRIES,
-            got: list.len(),
-        });
-    }
-    let mut seen = BTreeSet::new();
-    match list.iter().find(|entry| !seen.insert(*entry)) {
-        None => Ok(()),
-        Some(entry) => Err(PolicyError::ListedTwice {
-            field,
-            entry: entry.to_string(),
-        }),
-    }
-}
-
 /// How far the peer's clock may be ahead of ours.
 pub(crate) const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::seconds(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{
+        criterion::Criterion, root::SimulatedRootKey, snp::SnpPolicy, tdx::TdxPolicy,
+    };
     use crate::{ChipId, IdKeyDigest, Measurement, SignerDigest, SimulatedRoot};
 
     fn policy() -> Policy {
@@ -561,57 +344,6 @@ mod tests {
     }
 
     #[test]
-    fn a_minimum_fits_its_generation() {
-        let tcb: SnpTcb = "bootloader=1,tee=2,snp=3,microcode=4".parse().unwrap();
-        let with_fmc = SnpTcb {
-            fmc: Some(1),
-            ..tcb
-        };
-        let none = SnpTcbFloors::default();
-        let right = SnpTcbFloors {
-            milan: Some(tcb),
-            genoa: Some(tcb),
-            turin: Some(with_fmc),
-        };
-        let wrong = [
-            SnpTcbFloors {
-                milan: Some(with_fmc),
-                ..right
-            },
-            SnpTcbFloors {
-                genoa: Some(with_fmc),
-                ..right
-            },
-            SnpTcbFloors {
-                turin: Some(tcb),
-                ..right
-            },
-        ];
-        type Field = fn(&mut SnpPolicy) -> &mut Criterion<SnpTcbFloors>;
-        let fields: [(&str, Field); 3] = [
-            ("reported", |s| &mut s.minimum_reported_tcb),
-            ("committed", |s| &mut s.minimum_committed_tcb),
-            ("launch", |s| &mut s.minimum_launch_tcb),
-        ];
-        for (name, field) in fields {
-            let said = format!("`sev_snp.minimum_{name}_tcb`");
-            snp(
-                |s| *field(s) = Criterion::Stated(none),
-                &format!("{said} names no generation"),
-            );
-            for floors in wrong {
-                snp(
-                    |s| *field(s) = Criterion::Stated(floors),
-                    &format!("{said} states"),
-                );
-            }
-            let mut policy = policy();
-            *field(policy.sev_snp.as_mut().unwrap()) = Criterion::Stated(right);
-            policy.check().unwrap();
-        }
-    }
-
-    #[test]
     fn every_field_must_be_stated_and_no_other() {
         let whole = serde_json::to_value(policy()).unwrap();
         let mut count = 0;
@@ -674,29 +406,5 @@ mod tests {
         assert!(error.contains("a measurement must be 48 bytes"), "{error}");
         json["measurements"] = "abcd".into();
         assert!(serde_json::from_value::<Policy>(json).is_err());
-    }
-
-    #[test]
-    fn evidence_without_time_cannot_be_asked_for_its_age() {
-        let old = Policy {
-            tees: vec![Tee::SevSnp],
-            simulated_roots: vec![],
-            tdx: None,
-            ..policy()
-        };
-        assert_eq!(old.check_age(), Err(PolicyError::AgeOfSevSnp));
-        let any = Policy {
-            maximum_age_seconds: Criterion::Any,
-            ..old.clone()
-        };
-        any.check_age().unwrap();
-        for tees in [vec![Tee::SevSnp, Tee::Simulated], vec![Tee::Tdx]] {
-            Policy {
-                tees,
-                ..old.clone()
-            }
-            .check_age()
-            .unwrap();
-        }
     }
 }

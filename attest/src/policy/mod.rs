@@ -3,6 +3,7 @@
 mod check;
 mod criterion;
 mod describe;
+mod error;
 mod reference;
 mod root;
 mod snp;
@@ -13,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::check::MAX_CLOCK_SKEW;
 pub use self::{
-    check::PolicyError,
     criterion::{BitRule, CodeRule, Criterion, DebugRule, EvidenceAge},
     describe::Demand,
+    error::PolicyError,
     reference::{ReferenceError, ReferenceValues, TdxReference},
     root::SimulatedRootKey,
     snp::{GuestPolicyCriteria, PlatformInfoCriteria, SnpPolicy, SnpTcbFloors},

@@ -100,7 +100,10 @@ pub(super) fn verify_with_label(key: &VerifyingKey, label: &[u8], bytes: &[u8]) 
         })
 }
 
-fn read_time(reader: &mut Reader<'_>, what: &'static str) -> Result<DateTime<Utc>, WireError> {
+pub(super) fn read_time(
+    reader: &mut Reader<'_>,
+    what: &'static str,
+) -> Result<DateTime<Utc>, WireError> {
     let seconds = reader.i64(what)?;
     DateTime::from_timestamp(seconds, 0)
         .ok_or_else(|| WireError::value(what, "a time in seconds since 1970", seconds))

@@ -19,7 +19,7 @@ pub struct SimulatedMachine {
     platform: SimulatedPlatform,
     measurement: Measurement,
     config: LaunchConfig,
-    clock: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
+    clock: Option<Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>>,
 }
 
 impl SimulatedPlatform {
@@ -30,7 +30,7 @@ impl SimulatedPlatform {
             platform: self.clone(),
             measurement,
             config,
-            clock: Arc::new(Utc::now),
+            clock: Some(Arc::new(Utc::now)),
         }
     }
 }
@@ -39,8 +39,17 @@ impl SimulatedMachine {
     /// The same machine with another clock than the system's.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Some(Arc::new(clock));
         self
+    }
+
+    /// The same machine, whose reports hold no time, as those of hardware do not.
+    #[must_use]
+    pub fn without_clock(self) -> Self {
+        Self {
+            clock: None,
+            ..self
+        }
     }
 
     /// The platform that it runs on.
@@ -72,7 +81,7 @@ impl Attester for SimulatedMachine {
                     launch: launch.kind(),
                 })?;
         let report = Report {
-            issued_at: (self.clock)(),
+            issued_at: self.clock.as_ref().map(|clock| clock()),
             measurement: self.measurement,
             report_data: *report_data,
             platform,

@@ -13,7 +13,32 @@ use super::{
     launch::SimulatedLaunch,
     secret_file::{SimulatedError, key_from_pem, key_to_pem, read_text, write_new},
 };
-use crate::policy::MAX_CLOCK_SKEW;
+use crate::{evidence::Evidence, fixed_bytes::fixed_bytes, policy::MAX_CLOCK_SKEW};
+
+fixed_bytes!(
+    /// The public key of a simulated platform: what its certificate is for, and what a revocation list takes back.
+    SimulatedPlatformKey,
+    32,
+    "a simulated platform's public key"
+);
+
+impl SimulatedPlatformKey {
+    /// The key in the certificate that comes with simulated evidence; says nothing about any signature.
+    ///
+    /// # Errors
+    /// A message where there is not one certificate, or it is malformed.
+    pub fn danger_read_unverified(evidence: &Evidence) -> Result<Self, String> {
+        let [encoded] = evidence.endorsements() else {
+            let got = evidence.endorsements().len();
+            return Err(format!(
+                "expected one certificate in the evidence, got {got}"
+            ));
+        };
+        Certificate::parse(encoded)
+            .map(|certificate| Self::new(certificate.platform_key))
+            .map_err(|error| error.to_string())
+    }
+}
 
 /// What a root certifies of a platform, and how machines are launched there.
 #[derive(Debug, Clone)]
@@ -97,6 +122,11 @@ impl SimulatedPlatform {
     /// How machines are launched where nothing else is said.
     pub fn launch_defaults(&self) -> &SimulatedLaunch {
         &self.inner.launch
+    }
+
+    /// The public key, by which a revocation list names the platform.
+    pub fn public_key(&self) -> SimulatedPlatformKey {
+        SimulatedPlatformKey::new(self.inner.certificate.platform_key)
     }
 
     /// Until when the certificate is valid.

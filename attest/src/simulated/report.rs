@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::certificate::{SIGNATURE, sign_with_label, verify_with_label};
 use crate::{
@@ -25,8 +25,14 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Report {
-    #[serde(with = "chrono::serde::ts_seconds")]
-    pub(crate) issued_at: DateTime<Utc>,
+    /// Left out where the machine plays that hardware's reports hold no time; `null` is no spelling of it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "chrono::serde::ts_seconds_option::serialize",
+        deserialize_with = "seconds"
+    )]
+    pub(crate) issued_at: Option<DateTime<Utc>>,
     pub(crate) measurement: Measurement,
     pub(crate) report_data: ReportData,
     pub(crate) platform: PlatformClaims,
@@ -83,7 +89,7 @@ impl Report {
     }
 
     pub(crate) fn into_claims(self) -> Claims {
-        let (tee, issued_at) = (Tee::Simulated, Some(self.issued_at));
+        let (tee, issued_at) = (Tee::Simulated, self.issued_at);
         match self.platform {
             PlatformClaims::SevSnp(snp) => {
                 Claims::from_snp(tee, self.measurement, self.report_data, issued_at, snp)
@@ -91,6 +97,10 @@ impl Report {
             PlatformClaims::Tdx(tdx) => Claims::from_tdx(tee, self.report_data, issued_at, tdx),
         }
     }
+}
+
+fn seconds<'de, D: Deserializer<'de>>(seconds: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    chrono::serde::ts_seconds::deserialize(seconds).map(Some)
 }
 
 /// Signs any body, well formed or not.

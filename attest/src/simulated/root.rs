@@ -2,14 +2,15 @@
 
 use std::{fmt, fs, path::Path};
 
-use chrono::SubsecRound;
+use chrono::{DateTime, SubsecRound, Utc};
 use ed25519_dalek::SigningKey;
 use rand_core::{OsRng, TryRngCore};
 use zeroize::Zeroizing;
 
 use super::{
     certificate::{Certificate, NAME_RULE, is_name},
-    platform::{PlatformConfig, SimulatedPlatform},
+    platform::{PlatformConfig, SimulatedPlatform, SimulatedPlatformKey},
+    revocation::RevocationList,
     secret_file::{SimulatedError, io_error, key_from_pem, key_to_pem, read_text, write_new},
 };
 use crate::{measurement::Measurement, policy::SimulatedRootKey};
@@ -78,6 +79,42 @@ impl SimulatedRoot {
             encoded,
             config.launch,
         ))
+    }
+
+    /// A list that takes these platforms back, signed: a file of the collateral folder's `simulated`.
+    ///
+    /// Evidence is judged by it from `from` to `until`, and refused where it is older than that: an empty list is one too.
+    ///
+    /// # Errors
+    /// [`SimulatedError::Platform`] for more platforms than a list has room for, or an end before the beginning.
+    pub fn revoke(
+        &self,
+        platforms: impl IntoIterator<Item = SimulatedPlatformKey>,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<Vec<u8>, SimulatedError> {
+        let platforms = platforms.into_iter().map(|key| *key.as_bytes());
+        let list = RevocationList {
+            root: self.public_key(),
+            this_update: from,
+            next_update: until,
+            platforms: platforms.collect(),
+        };
+        if list.platforms.len() > RevocationList::MAX_PLATFORMS {
+            return Err(SimulatedError::Platform {
+                what: "number of revoked platforms",
+                expected: "at most 4096",
+                got: list.platforms.len().to_string(),
+            });
+        }
+        let encoded = list.sign(&self.key);
+        // What is refused on the other side is better refused here.
+        RevocationList::parse(&encoded).map_err(|error| SimulatedError::Platform {
+            what: "revocation list",
+            expected: "one that its readers take",
+            got: error.to_string(),
+        })?;
+        Ok(encoded)
     }
 
     /// Writes `root.key` and `root.pub` into the folder, which is made if it is not there.

@@ -25,7 +25,7 @@ impl Verifier for SimulatedVerifier {
         &self,
         policy: &Policy,
         evidence: &Evidence,
-        _: &Collateral,
+        collateral: &Collateral,
         now: DateTime<Utc>,
         checks: &mut CheckList,
     ) -> Result<Claims, Failure> {
@@ -33,6 +33,7 @@ impl Verifier for SimulatedVerifier {
         check_chain(policy, evidence.report(), &certificate, encoded, checks)?;
         check_platform(&report, &certificate, checks)?;
         check_validity(&report, &certificate, now, checks)?;
+        check_revocation(&certificate, collateral, now, checks)?;
         Ok(report.into_claims())
     }
 
@@ -161,12 +162,42 @@ fn check_validity(
     checks: &mut CheckList,
 ) -> Result<(), Failure> {
     let valid = certificate.not_before..=certificate.not_after;
+    let made = report.issued_at;
     checks.require(
         CheckName::Validity,
-        valid.contains(&now) && valid.contains(&report.issued_at),
+        valid.contains(&now) && made.is_none_or(|made| valid.contains(&made)),
         format!("{} to {}", certificate.not_before, certificate.not_after),
-        format!("now {now}, report made {}", report.issued_at),
+        match made {
+            Some(made) => format!("now {now}, report made {made}"),
+            None => format!("now {now}"),
+        },
     )
+}
+
+/// As for SEV-SNP: a list that is at hand must be current; that there is one is the collateral's matter.
+fn check_revocation(
+    certificate: &Certificate,
+    collateral: &Collateral,
+    now: DateTime<Utc>,
+    checks: &mut CheckList,
+) -> Result<(), Failure> {
+    let name = CheckName::Revocation;
+    let Some(list) = collateral.simulated(&certificate.root) else {
+        checks.skip(name, "no revocation list in the collateral");
+        return Ok(());
+    };
+    if !list.is_current(now) {
+        let expected = format!("a revocation list that is current at {now}");
+        return Err(checks.fail(name, expected, format!("one for {}", list.period())));
+    }
+    let expected = format!("no platform on the list for {}", list.period());
+    let revoked = list.lists(certificate);
+    let got = if revoked {
+        format!("{:?} on it", certificate.name)
+    } else {
+        expected.clone()
+    };
+    checks.require(name, !revoked, expected, got)
 }
 
 #[cfg(test)]
@@ -179,8 +210,8 @@ mod tests {
         *,
     };
     use crate::{
-        ChipId, Measurement, PlatformClaims, Refusal, ReportData, SimulatedRootKey, SnpClaims, Tee,
-        Verdict, appraise,
+        CheckResult, ChipId, Measurement, PlatformClaims, Refusal, ReportData,
+        SimulatedPlatformKey, SimulatedRoot, SimulatedRootKey, SnpClaims, Tee, Verdict, appraise,
     };
 
     /// What a forger who knows the formats can put together.
@@ -189,6 +220,7 @@ mod tests {
         platform: SigningKey,
         certificate: Certificate,
         report: Report,
+        collateral: Collateral,
         now: DateTime<Utc>,
     }
 
@@ -201,7 +233,7 @@ mod tests {
             let measurement = Measurement::of_bytes(b"program");
             Self {
                 report: Report {
-                    issued_at: now,
+                    issued_at: Some(now),
                     measurement,
                     report_data: ReportData::new([4; 64]),
                     platform: SimulatedLaunch::on(&hardware)
@@ -218,6 +250,7 @@ mod tests {
                 },
                 root,
                 platform,
+                collateral: Collateral::empty(),
                 now,
             }
         }
@@ -233,7 +266,7 @@ mod tests {
                 &policy,
                 &evidence,
                 &ReportData::new([4; 64]),
-                &Collateral::empty(),
+                &self.collateral,
                 self.now,
             )
         }
@@ -260,6 +293,48 @@ mod tests {
         forger.signed().unwrap();
         change(&mut forger);
         assert_eq!(forger.signed().unwrap_err().check(), name);
+    }
+
+    /// The verdict where the collateral holds a list of this root, from and until so many days from now.
+    fn with_list(root: u8, revoked: [u8; 32], days: [i64; 2]) -> Result<Verdict, Refusal> {
+        let mut forger = Forger::new();
+        let [from, until] = days.map(|days| forger.now + TimeDelta::days(days));
+        let list = SimulatedRoot::from_seed(&[root; 32])
+            .revoke([SimulatedPlatformKey::new(revoked)], from, until)
+            .unwrap();
+        forger.collateral.put("simulated/a.crl", &list).unwrap();
+        forger.signed()
+    }
+
+    #[test]
+    fn a_platform_that_its_root_took_back_is_refused() {
+        let own = SigningKey::from_bytes(&[2; 32]).verifying_key().to_bytes();
+        let refusal = with_list(1, own, [-1, 1]).unwrap_err();
+        assert_eq!(refusal.check(), CheckName::Revocation);
+        assert!(refusal.got().contains("\"forged\" on it"), "{refusal}");
+        let of = |verdict: Verdict| {
+            let checks = verdict.checks.into_iter();
+            let mut found = checks.filter(|check| check.name == CheckName::Revocation);
+            found.next().unwrap().result
+        };
+        // Another platform of the root, and the same one on a list of a root that did not certify it.
+        assert_eq!(
+            of(with_list(1, [9; 32], [-1, 1]).unwrap()),
+            CheckResult::Pass
+        );
+        assert_eq!(
+            of(with_list(9, own, [-1, 1]).unwrap()),
+            CheckResult::NotChecked
+        );
+    }
+
+    #[test]
+    fn a_list_from_the_past_or_the_future_refuses_everything() {
+        for days in [[-2, -1], [1, 2]] {
+            let refusal = with_list(1, [9; 32], days).unwrap_err();
+            assert_eq!(refusal.check(), CheckName::Revocation);
+            assert!(refusal.expected().contains("current"), "{refusal}");
+        }
     }
 
     #[test]

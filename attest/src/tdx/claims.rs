@@ -16,23 +16,15 @@ use crate::{
 
 /// What the quote states of itself; nothing of what Intel says of its platform.
 pub(super) fn read_unverified(quote: &TdxQuote) -> Claims {
-    let fmspc = quote.fmspc().ok();
-    claims(
-        quote,
-        None,
-        TdxPlatform {
-            fmspc,
-            ..TdxPlatform::default()
-        },
-    )
+    let platform = TdxPlatform {
+        fmspc: quote.fmspc().ok(),
+        ..TdxPlatform::default()
+    };
+    claims(quote, platform)
 }
 
 /// What a verified quote states, and what the collateral says of its platform.
-pub(super) fn read_verified(
-    quote: &TdxQuote,
-    issued_at: chrono::DateTime<chrono::Utc>,
-    verified: &QuoteClaims,
-) -> Result<Claims, String> {
+pub(super) fn read_verified(quote: &TdxQuote, verified: &QuoteClaims) -> Result<Claims, String> {
     let pck = &verified.platform.pck;
     let platform = TdxPlatform {
         fmspc: Some(Fmspc::new(pck.fmspc)),
@@ -48,7 +40,7 @@ pub(super) fn read_verified(
             evaluation_data_number: TcbEvaluationDataNumber(verified.tcb.eval_data_number),
         }),
     };
-    Ok(claims(quote, Some(issued_at), platform))
+    Ok(claims(quote, platform))
 }
 
 #[derive(Default)]
@@ -58,11 +50,7 @@ struct TdxPlatform {
     tcb: Option<TdxTcb>,
 }
 
-fn claims(
-    quote: &TdxQuote,
-    issued_at: Option<chrono::DateTime<chrono::Utc>>,
-    platform: TdxPlatform,
-) -> Claims {
+fn claims(quote: &TdxQuote, platform: TdxPlatform) -> Claims {
     let body = &quote.body;
     let claims = TdxClaims {
         quote_version: quote.version,
@@ -85,12 +73,8 @@ fn claims(
         platform_instance_id: platform.instance_id,
         tcb: platform.tcb,
     };
-    Claims::from_tdx(
-        Tee::Tdx,
-        ReportData::new(body.report_data),
-        issued_at,
-        claims,
-    )
+    // A quote holds no time, and the day of Intel's statements says nothing of when it was made.
+    Claims::from_tdx(Tee::Tdx, ReportData::new(body.report_data), None, claims)
 }
 
 const fn status(status: TcbStatus) -> TdxTcbStatus {

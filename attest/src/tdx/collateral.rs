@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use dcap_qvl::{QuoteCollateralV3, TcbInfo};
 use serde::Deserialize;
 
+use super::signed_collateral;
 use crate::claims::Fmspc;
 
 /// TCB information, identity of the quoting enclave, revocation lists and their signers' certificates, for one
@@ -30,6 +31,9 @@ pub enum TdxCollateralError {
     /// Not the JSON that is read here.
     #[error("malformed TDX collateral: {0}")]
     Json(String),
+    /// Not signed by Intel, or not in date.
+    #[error("TDX collateral does not hold: {0}")]
+    Unsigned(String),
     /// A field that holds what it may not.
     #[error("`{field}` of TDX collateral must be {expected}, got {got:?}")]
     Field {
@@ -82,6 +86,16 @@ impl TdxCollateral {
     /// When Intel issued the TCB information.
     pub fn issued_at(&self) -> DateTime<Utc> {
         self.issued_at
+    }
+
+    /// Whether Intel signed both documents and both lists, under the root that is built in, and all are in date.
+    ///
+    /// Evidence is judged by them with or without this; a folder is better not filled with what would refuse everything.
+    ///
+    /// # Errors
+    /// [`TdxCollateralError::Unsigned`], which names the part.
+    pub fn check_signed(&self, now: DateTime<Utc>) -> Result<(), TdxCollateralError> {
+        signed_collateral::check(&self.inner, now).map_err(TdxCollateralError::Unsigned)
     }
 
     pub(crate) fn expect_fmspc(self, fmspc: Fmspc) -> Result<Self, TdxCollateralError> {

@@ -10,6 +10,7 @@ use super::{
     collateral::TdxCollateral,
     crypto::AwsLc,
     quote::TdxQuote,
+    root::INTEL_ROOT,
 };
 use crate::{
     check::{CheckList, Failure},
@@ -38,7 +39,7 @@ impl Verifier for TdxVerifier {
         let verified = check_genuine(evidence.report(), &chosen, now, checks)?;
         check_platform(fmspc, &chosen, &verified, checks)?;
         check_dates(&verified, now, checks)?;
-        read_verified(&quote, chosen.issued_at(), &verified).map_err(|error| {
+        read_verified(&quote, &verified).map_err(|error| {
             checks.fail(CheckName::Format, "advisories as Intel names them", error)
         })
     }
@@ -229,7 +230,3 @@ fn check_dates(
     checks.record(CheckName::Revocation, true, lists, lists);
     Ok(())
 }
-
-/// "Intel SGX Root CA", as `https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer`
-/// gives it out.
-const INTEL_ROOT: &[u8] = include_bytes!("intel-root.der");

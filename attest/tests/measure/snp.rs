@@ -288,7 +288,7 @@ fn metadata_that_is_wrong_is_refused_by_what_is_wrong() {
     );
     refused(
         &metadata(b"", 0),
-        "the signature of the SEV metadata at byte 16384 takes 4 bytes, got 0",
+        "the signature of the metadata at byte 16384 takes 4 bytes, got 0",
     );
     refused(
         &metadata(b"ASEX", 0x600),

@@ -109,9 +109,18 @@ impl Federation {
             &self.policy,
             evidence,
             &expected(),
-            &Collateral::empty(),
+            &self.collateral(),
             self.now,
         )
+    }
+
+    /// A list of the root that takes nobody back, at any time.
+    fn collateral(&self) -> Collateral {
+        let [from, until] = [0, 4_000_000_000].map(|at| DateTime::from_timestamp(at, 0).unwrap());
+        let list = self.root.revoke([], from, until).unwrap();
+        let mut collateral = Collateral::empty();
+        collateral.put("simulated/federation.crl", &list).unwrap();
+        collateral
     }
 
     /// Changes the hardware by the fields of its kind.

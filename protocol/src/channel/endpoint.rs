@@ -3,6 +3,7 @@
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn::{ClientConfig, ConnectionError, Incoming, ServerConfig, TokioRuntime};
+use tributary_attest::Collateral;
 
 use super::{
     error::{ChannelError, CloseCode, EndpointError},
@@ -195,6 +196,13 @@ impl Endpoint {
     /// has changed. A peer that no longer meets it is refused and its channel closed.
     pub fn judge_anew(&self) {
         self.context.judge_anew.send_modify(|count| *count += 1);
+    }
+
+    /// Judges evidence by this collateral from now on, and has every channel judge its peer anew by it, as
+    /// [`Endpoint::judge_anew`] does: a peer whose certificate a newer list takes back loses its channel.
+    pub fn judge_by(&self, collateral: Arc<Collateral>) {
+        self.context.local.replace_collateral(collateral);
+        self.judge_anew();
     }
 
     /// Closes all channels, tells their peers, and waits until that is out.

@@ -11,7 +11,7 @@
 //! handshake's, and QUIC itself closes a connection that opens another (RFC 9000, section 4.6).
 //!
 //! Files, simplest first: `error`, `options`, `tls`, `transport`, `frames`, `link`, `opening`,
-//! `requests`, `batches`, `session`, `states`, `endpoint`.
+//! `requests`, `batches`, `session`, `states`, `endpoint`, `upkeep`.
 
 mod batches;
 mod endpoint;
@@ -25,6 +25,7 @@ mod session;
 mod states;
 mod tls;
 mod transport;
+mod upkeep;
 
 pub use batches::{BATCH_LIMIT, BatchReceiver, BatchSender};
 pub use endpoint::{Arrival, Endpoint};
@@ -32,6 +33,7 @@ pub use error::{ChannelError, CloseCode, EndpointError};
 pub use options::{Clock, EndpointOptions, TransportOptions};
 pub use requests::{MESSAGE_LIMIT, Request};
 pub use states::{Attested, Channel, Established, Identified, Open, Unattested};
+pub use upkeep::{COLLATERAL_LOOK, CollateralNews, follow_collateral};
 
 #[cfg(test)]
 mod tests;

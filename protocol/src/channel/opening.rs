@@ -83,7 +83,10 @@ async fn begin(
     prior: Option<PeerIdentity>,
     stream: &mut Stream,
 ) -> Result<Handshake<AwaitingHello>, ChannelError> {
+    // Before the nonce, so that nothing made for it can seem younger than it is.
+    let drawn = link.context.now();
     let nonce = Nonce::draw().ok_or(ChannelError::Local("the system gives no randomness"))?;
+    let nonce = (nonce, drawn);
     let local = link.context.local.clone();
     let contract = match part {
         Part::Dialer(contract) => contract,

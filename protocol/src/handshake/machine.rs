@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tributary_attest::{CheckName, Collateral, Evidence, ReportData, Verdict, appraise};
+use tributary_attest::{
+    CheckName, Collateral, DatedReportData, Evidence, ReportData, Verdict, appraise_dated,
+};
 
 use super::{
     keys::{Nonce, TlsKey},
@@ -28,6 +30,8 @@ struct Own {
     local: Arc<LocalParty>,
     side: Side,
     nonce: Nonce,
+    /// When the nonce was drawn: no evidence for this handshake is older.
+    drawn: DateTime<Utc>,
     tls: TlsKey,
     peer_tls: TlsKey,
 }
@@ -96,7 +100,8 @@ pub enum Outcome {
 impl Handshake<AwaitingHello> {
     /// Opens a handshake about `terms` and gives the Hello to send.
     ///
-    /// `prior` is the peer's identity where an attested channel attests anew.
+    /// The nonce comes with the time at which it was drawn. `prior` is the peer's identity where an attested channel attests
+    /// anew.
     ///
     /// # Errors
     /// Where the contract does not name this side.
@@ -104,7 +109,7 @@ impl Handshake<AwaitingHello> {
         local: Arc<LocalParty>,
         terms: &Terms,
         [tls, peer_tls]: [TlsKey; 2],
-        nonce: Nonce,
+        (nonce, drawn): (Nonce, DateTime<Utc>),
         prior: Option<PeerIdentity>,
     ) -> Result<(Self, Vec<u8>), HandshakeError> {
         local.check_named_by(terms)?;
@@ -112,6 +117,7 @@ impl Handshake<AwaitingHello> {
             local,
             side: Side::Dialer,
             nonce,
+            drawn,
             tls,
             peer_tls,
         };
@@ -126,17 +132,18 @@ impl Handshake<AwaitingHello> {
         ))
     }
 
-    /// Answers a handshake.
+    /// Answers a handshake, with a nonce and the time at which it was drawn.
     pub fn respond(
         local: Arc<LocalParty>,
         [tls, peer_tls]: [TlsKey; 2],
-        nonce: Nonce,
+        (nonce, drawn): (Nonce, DateTime<Utc>),
         prior: Option<PeerIdentity>,
     ) -> Self {
         let own = Own {
             local,
             side: Side::Responder,
             nonce,
+            drawn,
             tls,
             peer_tls,
         };
@@ -387,8 +394,11 @@ impl Handshake<AwaitingProof> {
             &proof.evidence,
             peer.role,
             &terms,
-            &transcript.report_data(speaker),
-            &self.own.local.collateral,
+            DatedReportData {
+                report_data: transcript.report_data(speaker),
+                since: self.own.drawn,
+            },
+            &self.own.local.collateral(),
             now,
         )?;
         let outcome = match verdict {
@@ -493,7 +503,7 @@ fn judge(
     bytes: &[u8],
     role: Role,
     terms: &Terms,
-    expected: &ReportData,
+    expected: DatedReportData,
     collateral: &Collateral,
     now: DateTime<Utc>,
 ) -> Result<Option<Verdict>, Refusal> {
@@ -524,7 +534,7 @@ fn judge(
             "use the same protocol version on both sides",
         )
     })?;
-    appraise(policy, &evidence, expected, collateral, now)
+    appraise_dated(policy, &evidence, &expected, collateral, now)
         .map(Some)
         .map_err(|refusal| {
             let code = match refusal.check() {

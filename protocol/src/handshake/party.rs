@@ -1,6 +1,9 @@
 //! Who this side is, and who the peer turned out to be.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use chrono::{DateTime, Utc};
 use tributary_attest::{Attester, Collateral};
@@ -88,7 +91,7 @@ pub struct LocalParty {
     pub(super) noise: Option<NoiseKey>,
     pub(super) authorisation: Option<Vec<u8>>,
     pub(super) consumers: ConsumerAccess,
-    pub(super) collateral: Arc<Collateral>,
+    pub(super) collateral: Arc<RwLock<Arc<Collateral>>>,
 }
 
 impl LocalParty {
@@ -170,7 +173,25 @@ impl LocalParty {
     /// The same party, judging others' evidence with this collateral besides what is built in and comes along.
     #[must_use]
     pub fn with_collateral(self, collateral: Arc<Collateral>) -> Self {
-        Self { collateral, ..self }
+        Self {
+            collateral: Arc::new(RwLock::new(collateral)),
+            ..self
+        }
+    }
+
+    /// Judges others' evidence with this collateral from now on; all clones of this party do.
+    pub(crate) fn replace_collateral(&self, collateral: Arc<Collateral>) {
+        // A thread that panicked cannot have left half of a pointer behind.
+        *self
+            .collateral
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = collateral;
+    }
+
+    /// What evidence that comes now is judged by.
+    pub(super) fn collateral(&self) -> Arc<Collateral> {
+        let held = self.collateral.read();
+        Arc::clone(&held.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The role.

@@ -37,7 +37,7 @@ pub(super) fn fetch(
         let chain = kds.chain(name, *kind).map_err(fetch_failure)?;
         files.push(Fetched {
             path: folder.join(intermediate),
-            bytes: intermediate_of(&chain)?,
+            bytes: amd_intermediate(&chain).map_err(|got| wrong_chain(&got))?,
         });
         files.push(Fetched {
             path: folder.join(list),
@@ -90,20 +90,15 @@ fn firmware(chip: &Chip) -> SnpFirmware {
     }
 }
 
-/// AMD sends the root along, which is built in: what stays is the certificate that the root signed.
-fn intermediate_of(chain: &str) -> Result<Vec<u8>, Failure> {
-    let wrong = |reason: String| {
-        Failure::new(
-            ErrorCode::COLLATERAL_UNAVAILABLE,
-            format!("expected one intermediate certificate in AMD's chain, got {reason}"),
-        )
-        .hint("try again later, or check --kds and the proxy")
-        .blame(Blame::Peer)
-    };
+/// The certificate that AMD's root signed, in DER, out of the PEM text that AMD sends: the root comes along, and is built in.
+///
+/// # Errors
+/// What came in place of one such certificate.
+pub fn amd_intermediate(chain: &str) -> Result<Vec<u8>, String> {
     let mut found = Vec::new();
-    for der in CertificateDer::pem_slice_iter(chain.as_bytes()) {
-        let der = der.map_err(|error| wrong(error.to_string()))?;
-        let certificate = Certificate::from_der(&der).map_err(|error| wrong(error.to_string()))?;
+    for der in CertificateDer::pem_slice_iter(chain.as_bytes()).take(MAX_CHAIN) {
+        let der = der.map_err(|error| error.to_string())?;
+        let certificate = Certificate::from_der(&der).map_err(|error| error.to_string())?;
         let tbs = certificate.tbs_certificate();
         if tbs.subject() != tbs.issuer() {
             found.push(der.to_vec());
@@ -111,9 +106,18 @@ fn intermediate_of(chain: &str) -> Result<Vec<u8>, Failure> {
     }
     match found.pop() {
         Some(der) if found.is_empty() => Ok(der),
-        Some(_) => Err(wrong("more".to_owned())),
-        None => Err(wrong("none".to_owned())),
+        Some(_) => Err("more".to_owned()),
+        None => Err("none".to_owned()),
     }
+}
+
+fn wrong_chain(got: &str) -> Failure {
+    Failure::new(
+        ErrorCode::COLLATERAL_UNAVAILABLE,
+        format!("expected one intermediate certificate in AMD's chain, got {got}"),
+    )
+    .hint("try again later, or check --kds and the proxy")
+    .blame(Blame::Peer)
 }
 
 fn fetch_failure(error: FetchError) -> Failure {
@@ -129,3 +133,6 @@ fn fetch_failure(error: FetchError) -> Failure {
 fn internal(reason: String) -> Failure {
     Failure::new(ErrorCode::INTERNAL, reason).blame(Blame::Tributary)
 }
+
+/// AMD sends two; a text of thousands is read no further.
+const MAX_CHAIN: usize = 8;

@@ -7,7 +7,8 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use tributary_attest::{
-    Check, CheckName, CheckResult, Collateral, Evidence, Policy, danger_appraise_any_report_data,
+    Check, CheckName, CheckResult, Collateral, Evidence, Policy, TdxCollateral,
+    danger_appraise_any_report_data,
 };
 use tributary_console::{Blame, ErrorCode, Failure, FailureContext as _};
 use tributary_durable::{Readers, replace};
@@ -18,7 +19,7 @@ use crate::failures::collateral_failure;
 /// Writes the files below the folder, once all of them verify; gives the places where they lie.
 ///
 /// They are laid out in a folder beside and read as any collateral is, which holds certificates and lists against AMD's
-/// root; the evidence that they were fetched for is appraised with them, which holds the rest against the vendors' roots.
+/// root; Intel's documents are held against its root; and the evidence that they were fetched for is appraised with them.
 pub(super) fn keep(
     folder: &Path,
     files: Vec<Fetched>,
@@ -39,6 +40,9 @@ pub(super) fn keep(
             .hint("what the service sent does not verify, and nothing was kept: check its address, or try again later")
             .blame(Blame::Peer)
     })?;
+    for file in files.iter().filter(|file| file.path.starts_with("tdx")) {
+        check_intel(file, now)?;
+    }
     for (path, evidence) in &plan.evidence {
         check(path, evidence, &staged, now)?;
     }
@@ -58,6 +62,19 @@ fn write(folder: &Path, file: &Fetched) -> Result<PathBuf, Failure> {
     }
     replace(&path, &file.bytes, Readers::Anyone).or_fail(ErrorCode::IO, "the collateral")?;
     Ok(path)
+}
+
+/// AMD's lists were held against its root when they were read; Intel's documents are, with or without a quote, before they
+/// take the place of others.
+fn check_intel(file: &Fetched, now: DateTime<Utc>) -> Result<(), Failure> {
+    TdxCollateral::parse(&file.bytes)
+        .and_then(|collateral| collateral.check_signed(now))
+        .map_err(|error| {
+            let message = format!("what came for {}: {error}", file.path.display());
+            Failure::new(ErrorCode::COLLATERAL_UNAVAILABLE, message)
+                .hint("nothing was kept: check the service's address and this machine's clock")
+                .blame(Blame::Peer)
+        })
 }
 
 /// Evidence that is refused for what it states, such as debugging, shows all the same that its signer is certified.

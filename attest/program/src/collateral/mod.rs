@@ -6,6 +6,8 @@ mod fetch;
 mod keep;
 mod plan;
 
+pub use fetch::amd_intermediate;
+
 use std::{path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
@@ -13,7 +15,9 @@ use clap::{Args, Subcommand};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::json;
 use tributary_attest::SnpProduct;
-use tributary_collateral_fetch::{FetchOptions, Fetcher, ProxyChoice, Retry, ServiceUrl};
+use tributary_collateral_fetch::{
+    FetchOptions, Fetcher, Fmspc, PckCa, ProxyChoice, Retry, ServiceUrl,
+};
 use tributary_console::{Blame, Console, ErrorCode, Failure};
 
 use self::plan::Plan;
@@ -29,6 +33,7 @@ pub(crate) enum CollateralCommand {
 #[command(after_help = "Examples:
   attest collateral fetch --collateral /var/lib/tributary/collateral --evidence report.bin
   attest collateral fetch --collateral collateral --product Milan --product Genoa
+  attest collateral fetch --collateral collateral --fmspc b0c06f000000 --pck-ca platform
   attest collateral fetch --collateral collateral --evidence quote.bin --pcs https://pccs.example:8081 --ca pccs.pem
 
 The layout of the folder: docs/collateral.md. What was there before stays.")]
@@ -37,12 +42,20 @@ pub(crate) struct FetchArgs {
     #[arg(long, env = "TRIBUTARY_COLLATERAL", value_name = "DIR")]
     collateral: PathBuf,
     /// Evidence to fetch for: an SEV-SNP report, a TDX quote or a container. May be repeated.
-    #[arg(long, value_name = "FILE", required_unless_present = "product")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["product", "fmspc"])]
     evidence: Vec<PathBuf>,
     /// A product of AMD whose certificates and revocation lists to fetch: Milan, Genoa or Turin. May be repeated; says
     /// also of which product a report of version 2 is.
     #[arg(long, value_name = "NAME", value_parser = plan::parse_product)]
     product: Vec<SnpProduct>,
+    /// A model of Intel's platforms whose TCB documents and revocation lists to fetch, where no quote is at hand: 12
+    /// hexadecimal digits, as `attest show` prints them. May be repeated.
+    #[arg(long, value_name = "HEX", value_parser = plan::parse_fmspc)]
+    fmspc: Vec<Fmspc>,
+    /// Which of Intel's authorities certified the platforms of --fmspc: platform (several packages, and all that register
+    /// themselves) or processor.
+    #[arg(long, value_name = "CA", value_parser = plan::parse_pck_ca, requires = "fmspc", default_value = "platform")]
+    pck_ca: PckCa,
     /// AMD's Key Distribution Service, or a mirror.
     #[arg(
         long,
@@ -79,7 +92,8 @@ pub(crate) fn run(
     now: DateTime<Utc>,
 ) -> Result<(), Failure> {
     let CollateralCommand::Fetch(args) = command;
-    let plan = Plan::of(&args.evidence, &args.product)?;
+    let mut plan = Plan::of(&args.evidence, &args.product)?;
+    plan.add_platforms(&args.fmspc, args.pck_ca);
     let fetcher = fetcher(args)?;
     let files = fetch::fetch(&plan, &fetcher, args, console)?;
     let written = keep::keep(&args.collateral, files, &plan, now)?;

@@ -52,7 +52,22 @@ pub(super) fn parse_product(text: &str) -> Result<SnpProduct, String> {
         .ok_or_else(|| format!("expected Milan, Genoa or Turin, got {text:?}"))
 }
 
+/// In either case: Intel prints upper, and `attest show` lower.
+pub(super) fn parse_fmspc(text: &str) -> Result<Fmspc, String> {
+    text.to_ascii_lowercase().parse()
+}
+
+pub(super) fn parse_pck_ca(text: &str) -> Result<PckCa, String> {
+    text.parse()
+}
+
 impl Plan {
+    /// Intel's documents for models of platforms of which no quote is at hand.
+    pub(super) fn add_platforms(&mut self, models: &[Fmspc], ca: PckCa) {
+        let platforms = models.iter().map(|fmspc| (*fmspc, ca.as_str()));
+        self.platforms.extend(platforms);
+    }
+
     pub(super) fn of(evidence: &[PathBuf], products: &[SnpProduct]) -> Result<Self, Failure> {
         let mut plan = Self::default();
         for product in products {

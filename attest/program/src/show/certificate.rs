@@ -12,8 +12,11 @@ use x509_cert::{
     time::Time,
 };
 
-/// The certificates in the bytes, DER or PEM, each as an object of what it states.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Value>, String> {
+/// The certificates in the bytes, DER or PEM, each as an object of what it states; nothing is verified.
+///
+/// # Errors
+/// A message where there is none, there are too many, or one is malformed.
+pub fn describe_certificates(bytes: &[u8]) -> Result<Vec<Value>, String> {
     const DER_SEQUENCE: u8 = 0x30;
     if bytes.first() == Some(&DER_SEQUENCE) {
         return Ok(vec![describe(bytes)?]);

@@ -3,6 +3,8 @@
 mod certificate;
 mod snp_report;
 
+pub use certificate::describe_certificates;
+
 use std::{io::Write, path::PathBuf};
 
 use clap::Args;
@@ -26,7 +28,7 @@ pub(crate) fn run(args: &ShowArgs, console: &Console) -> Result<(), Failure> {
     match Input::read(&args.file)? {
         Input::Certificates(bytes) => {
             let certificates =
-                certificate::read(&bytes).map_err(|reason| malformed(&args.file, reason))?;
+                describe_certificates(&bytes).map_err(|reason| malformed(&args.file, reason))?;
             let data = json!({
                 "kind": "certificates",
                 "verified": false,
@@ -126,6 +128,14 @@ fn write_fields(out: &mut dyn Write, indent: &str, fields: &Value) -> std::io::R
             Value::Object(_) => {
                 writeln!(out, "{indent}{name}")?;
                 write_fields(out, &format!("{indent}  "), value)?;
+            }
+            // Registers by their number.
+            Value::Array(items) if items.iter().all(Value::is_string) && !items.is_empty() => {
+                for (number, item) in items.iter().enumerate() {
+                    let name = format!("{name}[{number}]");
+                    let text = item.as_str().unwrap_or_default();
+                    writeln!(out, "{indent}{name:<16} {text}")?;
+                }
             }
             Value::String(text) => writeln!(out, "{indent}{name:<16} {text}")?,
             Value::Null => writeln!(out, "{indent}{name:<16} not stated")?,

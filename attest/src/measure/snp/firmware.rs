@@ -7,9 +7,10 @@ use std::fmt;
 
 use super::{kernel_hashes::TABLE, launch_digest::PAGE};
 use crate::measure::{
-    cursor::{Cursor, Truncated},
+    cursor::Truncated,
     guid::Guid,
     guided_table::{GuidedTable, GuidedTableError},
+    metadata::{self, Layout, MetadataError},
 };
 
 /// An OVMF image that can be started under SEV-SNP.
@@ -98,29 +99,12 @@ pub enum SnpFirmwareError {
     /// The table at its end.
     #[error(transparent)]
     Table(#[from] GuidedTableError),
-    /// Metadata that ends too soon.
+    /// The head of the metadata.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A section that ends too soon.
     #[error(transparent)]
     Truncated(#[from] Truncated),
-    /// Metadata outside the image.
-    #[error(
-        "the SEV metadata is said to begin {from_end} bytes before the end of an image of {image} bytes"
-    )]
-    OutsideImage {
-        /// The stated distance.
-        from_end: u32,
-        /// The image's size.
-        image: usize,
-    },
-    /// The metadata's header.
-    #[error("expected {expected} as the {field} of the SEV metadata, got {got}")]
-    Header {
-        /// The field.
-        field: &'static str,
-        /// What it must be.
-        expected: String,
-        /// What it is.
-        got: String,
-    },
     /// A section of a kind that is not known.
     #[error(
         "section {index} has the type {got:#x}, expected 1 (memory), 2 (secrets), 3 (CPUID), 4 (SVSM calling area) or 0x10 \
@@ -187,42 +171,7 @@ pub enum SnpFirmwareError {
 }
 
 fn parse_sections(image: &[u8], from_end: u32) -> Result<Vec<Section>, SnpFirmwareError> {
-    let start =
-        image
-            .len()
-            .checked_sub(from_end as usize)
-            .ok_or(SnpFirmwareError::OutsideImage {
-                from_end,
-                image: image.len(),
-            })?;
-    let mut cursor = Cursor::new(&image[start..], start);
-    let header = |field, expected: String, got: String| match expected == got {
-        true => Ok(()),
-        false => Err(SnpFirmwareError::Header {
-            field,
-            expected,
-            got,
-        }),
-    };
-    let signature = cursor.array::<4>("the signature of the SEV metadata")?;
-    header(
-        "signature",
-        "ASEV".into(),
-        signature.escape_ascii().to_string(),
-    )?;
-    let length = cursor.u32("the length of the SEV metadata")?;
-    let version = cursor.u32("the version of the SEV metadata")?;
-    header("version", "1".into(), version.to_string())?;
-    let count = cursor.u32("the number of sections")?;
-    if count > MAX_SECTIONS {
-        let expected = format!("at most {MAX_SECTIONS}");
-        return Err(SnpFirmwareError::Header {
-            field: "number of sections",
-            expected,
-            got: count.to_string(),
-        });
-    }
-    header("length", (16 + 12 * count).to_string(), length.to_string())?;
+    let (mut cursor, count) = metadata::open(image, from_end, LAYOUT)?;
     (0..count)
         .map(|index| {
             let address = cursor.u32("the address of a section")?.into();
@@ -282,14 +231,12 @@ fn check_places(image: &[u8], sections: &[Section]) -> Result<(), SnpFirmwareErr
             got,
         });
     }
-    let mut places: Vec<_> = sections
+    let places = sections
         .iter()
         .map(|section| (section.address, section.address + section.size))
-        .chain([(FOUR_GIB - image.len() as u64, FOUR_GIB)])
-        .collect();
-    places.sort_unstable();
-    if let Some(pair) = places.windows(2).find(|pair| pair[0].1 > pair[1].0) {
-        return Err(SnpFirmwareError::Overlap { address: pair[1].0 });
+        .chain([(FOUR_GIB - image.len() as u64, FOUR_GIB)]);
+    if let Some(address) = metadata::overlap(places) {
+        return Err(SnpFirmwareError::Overlap { address });
     }
     // A section that ends above 4 GiB would have overlapped the image, which ends there.
     let count = |kind| {
@@ -335,8 +282,11 @@ fn hashes_offset(
     }
 }
 
-/// OVMF has five to eight.
-const MAX_SECTIONS: u32 = 64;
+const LAYOUT: Layout = Layout {
+    name: "SEV",
+    signature: "ASEV",
+    section: 12,
+};
 /// OVMF asks for less than 1 MiB.
 const MAX_MEMORY: u64 = 16 * 1024 * 1024;
 const FOUR_GIB: u64 = 1 << 32;

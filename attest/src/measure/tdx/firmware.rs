@@ -12,6 +12,7 @@ use crate::{
         cursor::{Cursor, Truncated},
         guid::Guid,
         guided_table::{GuidedTable, GuidedTableError},
+        metadata::{self, Layout, MetadataError},
     },
     measurement::Measurement,
 };
@@ -139,29 +140,12 @@ pub enum TdxFirmwareError {
     /// The table at its end.
     #[error(transparent)]
     Table(#[from] GuidedTableError),
-    /// Metadata that ends too soon.
+    /// The head of the metadata.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A section that ends too soon.
     #[error(transparent)]
     Truncated(#[from] Truncated),
-    /// Metadata outside the image.
-    #[error(
-        "the TDX metadata is said to begin {from_end} bytes before the end of an image of {image} bytes"
-    )]
-    OutsideImage {
-        /// The stated distance.
-        from_end: u32,
-        /// The image's size.
-        image: usize,
-    },
-    /// The metadata's header.
-    #[error("expected {expected} as the {field} of the TDX metadata, got {got}")]
-    Header {
-        /// The field.
-        field: &'static str,
-        /// What it must be.
-        expected: String,
-        /// What it is.
-        got: String,
-    },
     /// A section of a kind that upstream QEMU does not build a TD from.
     #[error(
         "section {index} has the type {got}, expected 0 (boot volume), 1 (configuration volume), 2 (hand-off block) or 3 \
@@ -254,42 +238,7 @@ pub enum TdxFirmwareError {
 }
 
 fn parse_sections(image: &[u8], from_end: u32) -> Result<Vec<Section>, TdxFirmwareError> {
-    let start =
-        image
-            .len()
-            .checked_sub(from_end as usize)
-            .ok_or(TdxFirmwareError::OutsideImage {
-                from_end,
-                image: image.len(),
-            })?;
-    let mut cursor = Cursor::new(&image[start..], start);
-    let header = |field, expected: String, got: String| match expected == got {
-        true => Ok(()),
-        false => Err(TdxFirmwareError::Header {
-            field,
-            expected,
-            got,
-        }),
-    };
-    let signature = cursor.array::<4>("the signature of the TDX metadata")?;
-    header(
-        "signature",
-        "TDVF".into(),
-        signature.escape_ascii().to_string(),
-    )?;
-    let length = cursor.u32("the length of the TDX metadata")?;
-    let version = cursor.u32("the version of the TDX metadata")?;
-    header("version", "1".into(), version.to_string())?;
-    let count = cursor.u32("the number of sections")?;
-    if count > MAX_SECTIONS {
-        let expected = format!("at most {MAX_SECTIONS}");
-        return Err(TdxFirmwareError::Header {
-            field: "number of sections",
-            expected,
-            got: count.to_string(),
-        });
-    }
-    header("length", (16 + 32 * count).to_string(), length.to_string())?;
+    let (mut cursor, count) = metadata::open(image, from_end, LAYOUT)?;
     (0..count)
         .map(|index| parse_section(&mut cursor, index, image.len()))
         .collect()
@@ -382,13 +331,11 @@ fn check_sizes(sections: &[Section], image: usize) -> Result<(), TdxFirmwareErro
 }
 
 fn check_places(sections: &[Section]) -> Result<(), TdxFirmwareError> {
-    let mut places: Vec<_> = sections
+    let places = sections
         .iter()
-        .map(|section| (section.address, section.address + section.size))
-        .collect();
-    places.sort_unstable();
-    if let Some(pair) = places.windows(2).find(|pair| pair[0].1 > pair[1].0) {
-        return Err(TdxFirmwareError::Overlap { address: pair[1].0 });
+        .map(|section| (section.address, section.address + section.size));
+    if let Some(address) = metadata::overlap(places) {
+        return Err(TdxFirmwareError::Overlap { address });
     }
     for (kind, code, name, expected, most) in [
         (
@@ -437,11 +384,14 @@ fn check_places(sections: &[Section]) -> Result<(), TdxFirmwareError> {
 const PAGE: usize = 4096;
 /// What TDH.MR.EXTEND measures at once.
 const CHUNK: usize = 256;
-/// OVMF has six.
-const MAX_SECTIONS: u32 = 64;
+const LAYOUT: Layout = Layout {
+    name: "TDX",
+    signature: "TDVF",
+    section: 32,
+};
 /// Memory for stack, heap, page tables and hand-off block that no volume fills; OVMF asks for less than 1 MiB.
 const MAX_FURTHER_MEMORY: u64 = 8 * 1024 * 1024;
-/// No section ends above it, so that the sizes of [`MAX_SECTIONS`] cannot overflow their sum.
+/// No section ends above it, so that the sizes of at most 64 sections cannot overflow their sum.
 const FOUR_GIB: u64 = 1 << 32;
 
 /// e47a6535-984a-4798-865e-4685a7bf8ec2

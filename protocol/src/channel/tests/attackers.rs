@@ -195,7 +195,7 @@ async fn bytes_behind_accept_are_refused() {
         let link = raw.link(&net, raw.connect(address_of(&agent)).await, f.aggregator());
         let (mut send, mut recv) = link.connection.open_bi().await.unwrap();
         let terms = f.terms(&f.contract).unwrap();
-        let nonce = Nonce::draw().unwrap();
+        let nonce = (Nonce::draw().unwrap(), f.now);
         let (handshake, hello) =
             Handshake::dial(link.context.local.clone(), &terms, link.keys, nonce, None).unwrap();
         send.write_all(&[1]).await.unwrap();

@@ -6,3 +6,4 @@ mod setup;
 mod sockets;
 mod tls;
 mod traffic;
+mod upkeep;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use super::federation::Federation;
 use crate::handshake::{
     Accepted, AwaitingAccept, AwaitingHello, AwaitingProof, FRAME_HEADER, Handshake,
@@ -30,17 +32,21 @@ pub(super) struct Link {
     pub(super) keys: [TlsKey; 2],
     pub(super) exporter: [u8; 32],
     pub(super) nonce: u8,
+    /// How long before the handshake's time the nonce was drawn.
+    pub(super) drawn_before: TimeDelta,
 }
 
 pub(super) const DIALER: Link = Link {
     keys: [tls(1), tls(2)],
     exporter: [3; 32],
     nonce: 4,
+    drawn_before: TimeDelta::zero(),
 };
 pub(super) const RESPONDER: Link = Link {
     keys: [tls(2), tls(1)],
     exporter: [3; 32],
     nonce: 5,
+    drawn_before: TimeDelta::zero(),
 };
 
 impl End {
@@ -51,7 +57,10 @@ impl End {
         prior: Option<PeerIdentity>,
     ) -> (Self, Vec<Vec<u8>>) {
         let terms = federation.terms(&federation.contract).unwrap();
-        let nonce = Nonce::from_bytes([link.nonce; 32]);
+        let nonce = (
+            Nonce::from_bytes([link.nonce; 32]),
+            federation.now - link.drawn_before,
+        );
         let dialled = Handshake::dial(Arc::new(local), &terms, link.keys, nonce, prior);
         let mut end = Self::new(federation, link);
         match dialled {
@@ -72,7 +81,10 @@ impl End {
         link: Link,
         prior: Option<PeerIdentity>,
     ) -> Self {
-        let nonce = Nonce::from_bytes([link.nonce; 32]);
+        let nonce = (
+            Nonce::from_bytes([link.nonce; 32]),
+            federation.now - link.drawn_before,
+        );
         let handshake = Handshake::respond(Arc::new(local), link.keys, nonce, prior);
         Self {
             waiting: Some(Waiting::Hello(handshake)),

@@ -22,6 +22,7 @@ pub(crate) struct Federation {
     pub(crate) bank: Arc<Identity>,
     pub(crate) consumer: Arc<Identity>,
     pub(crate) runner: Arc<Identity>,
+    pub(crate) root: SimulatedRoot,
     pub(crate) platform: SimulatedPlatform,
     pub(crate) terms: Mutex<BTreeMap<Digest, Arc<Terms>>>,
     pub(crate) contract: Digest,
@@ -47,6 +48,7 @@ impl Federation {
             bank: identity(),
             consumer: identity(),
             runner: identity(),
+            root,
             platform,
             terms: Mutex::default(),
             contract: Digest::of(b"the contract"),
@@ -61,9 +63,12 @@ impl Federation {
                 (name("bank"), (Role::Provider, federation.bank.public())),
                 (name("lab"), (Role::Consumer, federation.consumer.public())),
             ]),
-            provider_policy: Policy::simulated(root.public_key(), [Measurement::of_bytes(AGENT)]),
+            provider_policy: Policy::simulated(
+                federation.root.public_key(),
+                [Measurement::of_bytes(AGENT)],
+            ),
             aggregator_policy: Policy::simulated(
-                root.public_key(),
+                federation.root.public_key(),
                 [Measurement::of_bytes(AGGREGATOR)],
             ),
             attestation_interval,
@@ -94,6 +99,16 @@ impl Federation {
             .platform
             .launch(Measurement::of_bytes(program), LaunchConfig::default());
         Arc::new(machine.with_clock(move || now))
+    }
+
+    /// An aggregator whose evidence holds no time, as hardware's does not.
+    pub(crate) fn undated_aggregator(&self) -> LocalParty {
+        let machine = self
+            .platform
+            .launch(Measurement::of_bytes(AGGREGATOR), LaunchConfig::default())
+            .without_clock();
+        let identity = self.consumer.clone();
+        LocalParty::aggregator(name("lab"), identity, Arc::new(machine), noise(7))
     }
 
     pub(crate) fn provider(&self, party: &str) -> LocalParty {

@@ -49,6 +49,36 @@ fn a_provider_and_an_aggregator_attest_each_other_whoever_dials() {
 }
 
 #[test]
+fn evidence_without_a_time_is_as_old_as_the_nonce_that_it_is_for() {
+    let f = Federation::new();
+    let met = |drawn_before| {
+        let link = Link {
+            drawn_before,
+            ..DIALER
+        };
+        let (mut dialer, opening) = End::dial(&f, f.provider("hospital"), link, None);
+        let mut responder = End::respond(&f, f.undated_aggregator(), RESPONDER, None);
+        pump(&mut dialer, opening, &mut responder, |_, frame| vec![frame]);
+        dialer.outcome
+    };
+    let accepted = met(TimeDelta::seconds(1)).unwrap().unwrap();
+    let Outcome::Attested(verdict) = accepted.outcome else {
+        panic!("not attested")
+    };
+    let of_age = |check: &&tributary_attest::Check| check.name == CheckName::Age;
+    let age = verdict.checks.iter().find(of_age).unwrap();
+    assert_eq!(age.result, tributary_attest::CheckResult::Pass);
+    assert!(age.got.contains("report data of 1 s old"), "{}", age.got);
+
+    let outcome = met(TimeDelta::days(1));
+    assert_eq!(refused(&outcome), RefusalCode::EvidenceRefused);
+    let Some(Err(HandshakeError::Refused(refusal))) = outcome else {
+        panic!("not refused here")
+    };
+    assert_eq!(refusal.appraisal.unwrap().check(), CheckName::Age);
+}
+
+#[test]
 fn two_providers_attest_each_other() {
     let f = Federation::new();
     for outcome in meet(&f, f.provider("hospital"), f.provider("bank")) {
