@@ -3,7 +3,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cli;
-mod collateral;
 mod contracts;
 mod entities;
 mod failures;

@@ -10,7 +10,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cli;
-mod collateral;
 mod drafting;
 mod evaluation;
 mod failures;

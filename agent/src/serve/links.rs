@@ -8,14 +8,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tributary_attest::CollateralFolder;
 use tributary_console::Console;
-use tributary_protocol::{
-    COLLATERAL_LOOK, CloseCode, CollateralNews, Endpoint, Established, follow_collateral,
-};
-use tributary_protocol::{Digest, Role};
+use tributary_console_collateral::follow;
+use tributary_protocol::{CloseCode, Digest, Endpoint, Established, Role};
 
 use super::runs::Runs;
 use super::session::{serve_attested, serve_identified};
-use crate::collateral;
 
 /// How long an aggregator that does not answer is left alone before it is tried again.
 const DIAL_PAUSE: Duration = Duration::from_secs(1);
@@ -30,16 +27,9 @@ pub(super) async fn run(
 ) {
     let mut tasks = JoinSet::new();
     let reread = folder.map(|folder| {
-        let (reread, console) = (Arc::<Notify>::default(), console.clone());
-        let tell = move |news: CollateralNews<'_>| collateral::tell(news, &console);
+        let reread = Arc::<Notify>::default();
         let (endpoint, asked) = (endpoint.clone(), Arc::clone(&reread));
-        tasks.spawn(follow_collateral(
-            endpoint,
-            folder,
-            COLLATERAL_LOOK,
-            asked,
-            tell,
-        ));
+        tasks.spawn(follow(endpoint, folder, asked, console.clone()));
         reread
     });
     for address in dial {

@@ -26,12 +26,12 @@ use tributary_protocol::{Endpoint, EndpointOptions};
 
 use self::ledgers::Ledgers;
 use self::runs::Runs;
-use crate::collateral::CollateralArgs;
 use crate::failures::{endpoint_failure, folder_failure, ledger_failure, vault_failure};
 use crate::home::AgentHome;
 use crate::ledger::{EmbeddedLedger, EpsilonLimit, system_clock};
 use crate::meter::Meter;
 use crate::vault::{CacheSize, Owner, Vault};
+use tributary_console_collateral::CollateralArgs;
 
 /// Serves this party's datasets under the contracts that it has signed.
 #[derive(Debug, Clone, Args)]

@@ -18,9 +18,9 @@ use tributary_protocol::{
 use super::files::MaybePassphraseArgs;
 use super::period::Period;
 use super::reference::Found;
-use crate::collateral::CollateralArgs;
 use crate::failures::{channel_failure, endpoint_failure, ledger_failure};
 use crate::home::{ConsumerHome, ledger_members};
+use tributary_console_collateral::CollateralArgs;
 
 /// The pause between two attempts to reach the agent.
 const PAUSE: Duration = Duration::from_millis(200);

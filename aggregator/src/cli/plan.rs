@@ -20,9 +20,9 @@ use super::files::{MaybeHomeArgs, MaybePassphraseArgs};
 use super::keeper::Asking;
 use super::period::Period;
 use super::reference::{ContractReference, model_at_hand};
-use crate::collateral::CollateralArgs;
 use crate::planning::{PlanError, RunPlan};
 use crate::validation::{Finding, findings, warnings};
+use tributary_console_collateral::CollateralArgs;
 
 /// What `aggregator plan` takes.
 #[derive(Debug, Args)]

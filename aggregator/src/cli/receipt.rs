@@ -16,10 +16,10 @@ use tributary_protocol::{
 
 use super::files::{MaybeHomeArgs, read_limited};
 use super::reference::ContractReference;
-use crate::collateral::CollateralArgs;
 use crate::failures::{attestation_code, contract_file_failure};
 use crate::home::ConsumerHome;
 use crate::receipts::{CheckedReceipt, ReceiptRefusal, check_receipt, claimed_contract};
+use tributary_console_collateral::CollateralArgs;
 
 /// The largest proof of the ledger: a contract's envelope, in base64.
 const LEDGER_RECEIPT_SIZE_LIMIT: usize = 3 * ENVELOPE_SIZE_LIMIT;

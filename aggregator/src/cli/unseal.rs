@@ -16,9 +16,9 @@ use tributary_protocol::{
 use super::files::UnlockArgs;
 use super::receipt::{check, contract_of, read_receipt};
 use super::reference::ContractReference;
-use crate::collateral::CollateralArgs;
 use crate::failures::home_failure;
 use crate::home::ConsumerHome;
+use tributary_console_collateral::CollateralArgs;
 
 /// What `aggregator unseal` takes.
 #[derive(Debug, Args)]

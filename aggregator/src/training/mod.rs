@@ -29,13 +29,13 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 use tributary_console::{Console, Failure};
-use tributary_protocol::{COLLATERAL_LOOK, CloseCode, CollateralNews, follow_collateral};
+use tributary_console_collateral::follow;
+use tributary_protocol::CloseCode;
 
 use self::opening::Opening;
 use self::peers::Peers;
 use self::setup::Setup;
 use self::steps::Steps;
-use crate::collateral;
 
 /// Trains under a contract, from the first connection to the sealed model.
 ///
@@ -50,15 +50,8 @@ pub async fn train(args: &TrainArgs, console: &Console) -> Result<TrainReport, F
     // Ends with the run, however that ends.
     let mut following = JoinSet::new();
     if let Some(folder) = setup.folder.take() {
-        let console = console.clone();
-        let tell = move |news: CollateralNews<'_>| collateral::tell(news, &console);
-        following.spawn(follow_collateral(
-            endpoint.clone(),
-            folder,
-            COLLATERAL_LOOK,
-            Arc::default(),
-            tell,
-        ));
+        let asked = Arc::default();
+        following.spawn(follow(endpoint.clone(), folder, asked, console.clone()));
     }
     let peers = Arc::new(Peers::gather(
         &endpoint,

@@ -10,7 +10,7 @@ use clap::Args;
 use tributary_attest::TeeChoice;
 use tributary_protocol::{PartyName, RunNumber, SequenceNumber};
 
-use crate::collateral::CollateralArgs;
+use tributary_console_collateral::CollateralArgs;
 
 /// Trains under a contract.
 ///

@@ -11,9 +11,9 @@ use tributary_protocol::{Digest, PartyName, SequenceNumber};
 use crate::cli::files::{UnlockArgs, read_contract};
 use crate::cli::keeper::{Dial, Keeper, block_on};
 use crate::cli::period::Period;
-use crate::collateral::CollateralArgs;
 use crate::failures::{contract_failure, contract_file_failure};
 use crate::home::RegisteredContract;
+use tributary_console_collateral::CollateralArgs;
 
 /// What `aggregator contract register` takes.
 #[derive(Debug, Args)]

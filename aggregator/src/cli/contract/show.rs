@@ -14,7 +14,7 @@ use crate::cli::files::{MaybeHomeArgs, MaybePassphraseArgs};
 use crate::cli::keeper::Asking;
 use crate::cli::period::Period;
 use crate::cli::reference::ContractReference;
-use crate::collateral::CollateralArgs;
+use tributary_console_collateral::CollateralArgs;
 
 /// What `aggregator contract show` takes.
 #[derive(Debug, Args)]

@@ -1,12 +1,13 @@
-//! The folder by which a party judges others' evidence, as commands name it.
+//! The folder by which a party judges others' evidence: the option that names it, and what a service says when it changes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use tokio::sync::Notify;
 use tributary_attest::{Collateral, CollateralError, CollateralFolder};
 use tributary_console::{Blame, Console, ErrorCode, Failure};
-use tributary_protocol::CollateralNews;
+use tributary_protocol::{COLLATERAL_LOOK, CollateralNews, Endpoint, follow_collateral};
 
 /// What evidence of hardware is judged by, besides what comes along.
 #[derive(Debug, Clone, Default, Args)]
@@ -42,8 +43,18 @@ impl CollateralArgs {
     }
 }
 
-/// Tells the operator what came of reading the folder again.
-pub(crate) fn tell(news: CollateralNews<'_>, console: &Console) {
+/// Has the endpoint judge by what the folder holds, whenever it changes and when `asked`, and tells the operator. Never ends.
+pub async fn follow(
+    endpoint: Endpoint,
+    folder: CollateralFolder,
+    asked: Arc<Notify>,
+    console: Console,
+) {
+    let tell = move |news: CollateralNews<'_>| tell(news, &console);
+    follow_collateral(endpoint, folder, COLLATERAL_LOOK, asked, tell).await;
+}
+
+fn tell(news: CollateralNews<'_>, console: &Console) {
     match news {
         CollateralNews::Taken(collateral) => {
             console.note(format_args!("every peer is judged anew, by {collateral}"))
