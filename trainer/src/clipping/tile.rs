@@ -73,7 +73,7 @@ impl LaneSums {
                 Some(outer) => outer.squares(self.isa, range.len(), sound, squares),
                 None => {
                     let tile = &tile[range.start * width..range.end * width];
-                    lane_squares(self.isa, tile, sound, squares);
+                    lane_squares(self.isa, tile, sound, 0.0, squares);
                 }
             }
         }
@@ -146,13 +146,21 @@ impl LaneSums {
 }
 
 /// Each lane's squared norm; lanes that are not sound may have any.
-pub(super) fn lane_squares(isa: Isa, tile: &[f32], sound: &[bool], squares: &mut [f64]) {
+///
+/// A square that comes out below `least`, which is zero where what is lost does not matter, is computed in double precision.
+pub(super) fn lane_squares(
+    isa: Isa,
+    tile: &[f32],
+    sound: &[bool],
+    least: f64,
+    squares: &mut [f64],
+) {
     squares.fill(0.0);
     isa.run(AddSquares { tile, squares });
-    // What is beyond single precision may still be within double. Only in the lane that it is in: no example may change, by so
+    // What is beyond single precision, or lost in it, may still be within double. Only in the lane that it is in: no example may change, by so
     // much as a rounding, what another contributes.
     for (lane, square) in squares.iter_mut().enumerate() {
-        if sound[lane] && !square.is_finite() {
+        if sound[lane] && !(least..f64::INFINITY).contains(square) {
             let values = tile.iter().skip(lane).step_by(sound.len());
             *square = values.map(|&value| f64::from(value).powi(2)).sum();
         }
