@@ -1,6 +1,7 @@
 //! What a verifier holds itself to judge evidence by, besides what comes with it.
 
 mod folder;
+mod setback;
 mod watched;
 
 use std::{collections::BTreeMap, path::Path};

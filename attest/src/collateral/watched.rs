@@ -20,7 +20,7 @@ use super::{Collateral, CollateralError};
 /// assert!(folder.read_if_changed()?.is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CollateralFolder {
     path: PathBuf,
     /// How the folder looked when it was last read with success.
@@ -28,7 +28,7 @@ pub struct CollateralFolder {
 }
 
 /// By what a changed file is told from an unchanged one without being read.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Look {
     path: PathBuf,
     inode: u64,

@@ -87,6 +87,10 @@ impl RevocationList {
         (self.this_update..=self.next_update).contains(&now)
     }
 
+    pub(crate) fn this_update(&self) -> DateTime<Utc> {
+        self.this_update
+    }
+
     /// For a person who must know why a list was not taken.
     pub(crate) fn period(&self) -> String {
         format!("{} to {}", self.this_update, self.next_update)

@@ -59,15 +59,22 @@ fn tell(news: CollateralNews<'_>, console: &Console) {
         CollateralNews::Taken(collateral) => {
             console.note(format_args!("every peer is judged anew, by {collateral}"))
         }
-        CollateralNews::Kept(error) => {
-            let code = ErrorCode::EVIDENCE_MALFORMED;
-            tracing::warn!(code = code.name(), %error, "the collateral cannot be read anew");
-            console.warn(format_args!(
-                "{error} ({}); evidence is judged by what was read before",
-                code.name()
-            ));
-        }
+        CollateralNews::Unreadable(error) => kept(error, console),
+        CollateralNews::Setback(setback) => kept(
+            format_args!(
+                "{setback}: put it back, or take the folder as it is with SIGHUP or a new start"
+            ),
+            console,
+        ),
     }
+}
+
+fn kept(reason: impl std::fmt::Display, console: &Console) {
+    let code = ErrorCode::EVIDENCE_MALFORMED.name();
+    tracing::warn!(code, %reason, "the collateral folder is not taken");
+    console.warn(format_args!(
+        "{reason} ({code}); evidence is judged by what was read before"
+    ));
 }
 
 fn unusable(error: CollateralError) -> Failure {

@@ -205,6 +205,11 @@ impl Endpoint {
         self.judge_anew();
     }
 
+    /// What evidence is judged by.
+    pub(super) fn collateral(&self) -> Arc<Collateral> {
+        self.context.local.collateral()
+    }
+
     /// Closes all channels, tells their peers, and waits until that is out.
     pub async fn close(&self, code: CloseCode, reason: &str) {
         self.quinn.close(code.to_wire(), reason.as_bytes());

@@ -13,7 +13,9 @@ pub enum CollateralNews<'a> {
     /// Evidence is judged by this from now on, and every open channel is being judged anew by it.
     Taken(&'a Collateral),
     /// The folder cannot be read: evidence is judged by what was read before.
-    Kept(&'a CollateralError),
+    Unreadable(&'a CollateralError),
+    /// The folder holds less than what was read before, which evidence is still judged by; in words.
+    Setback(&'a str),
 }
 
 /// How often a service looks whether its collateral folder has changed: lists of revoked certificates are fetched once a
@@ -21,10 +23,12 @@ pub enum CollateralNews<'a> {
 pub const COLLATERAL_LOOK: Duration = Duration::from_secs(60);
 
 /// Reads the folder again when `asked` is notified, and when it is found changed, looking every `look`; then has the
-/// endpoint judge by what was read. Never ends.
+/// endpoint judge by what was read, and every channel judge its peer anew. Never ends.
 ///
 /// A folder that cannot be read changes nothing: a service goes on with the collateral it has, whose own dates say for how
-/// long that is possible. `tell` hears of it when somebody asked, and else once for each fault.
+/// long that is possible. Nor does one that lost a revocation list or holds an older one, unless somebody asked, for
+/// whoever can touch the folder could else take a revocation back. Channels are judged anew whenever somebody asks.
+/// `tell` hears of a fault when somebody asked, and else once.
 pub async fn follow_collateral(
     endpoint: Endpoint,
     mut folder: CollateralFolder,
@@ -38,35 +42,57 @@ pub async fn follow_collateral(
             () = asked.notified() => true,
             () = tokio::time::sleep(look) => false,
         };
+        let mut reader = folder.clone();
         // Thousands of certificates take a moment: not on the threads that move packets.
         let reading = tokio::task::spawn_blocking(move || {
             let read = if on_demand {
-                folder.read().map(Some)
+                reader.read().map(Some)
             } else {
-                folder.read_if_changed()
+                reader.read_if_changed()
             };
-            (folder, read)
+            (reader, read)
         });
-        let Ok((back, read)) = reading.await else {
-            tracing::error!("the reading of collateral ended unexpectedly; it is not read again");
-            return std::future::pending().await;
-        };
-        folder = back;
-        match read {
-            Ok(None) => told = None,
-            Ok(Some(collateral)) => {
-                told = None;
-                let collateral = Arc::new(collateral);
-                endpoint.judge_by(Arc::clone(&collateral));
-                tell(CollateralNews::Taken(&collateral));
+        let fault = match reading.await {
+            Ok((reader, Ok(read))) => {
+                let setback = read.as_ref().filter(|_| !on_demand).and_then(|read| {
+                    let held = endpoint.collateral();
+                    read.lacks(&held).or_else(|| read.predates(&held))
+                });
+                match (read, setback) {
+                    (_, Some(setback)) => {
+                        if told.as_ref() != Some(&setback) {
+                            tell(CollateralNews::Setback(&setback));
+                        }
+                        Some(setback)
+                    }
+                    (None, None) => {
+                        folder = reader;
+                        None
+                    }
+                    (Some(collateral), None) => {
+                        folder = reader;
+                        let collateral = Arc::new(collateral);
+                        endpoint.judge_by(Arc::clone(&collateral));
+                        tell(CollateralNews::Taken(&collateral));
+                        None
+                    }
+                }
             }
-            Err(error) => {
+            Ok((_, Err(error))) => {
                 let fault = error.to_string();
                 if on_demand || told.as_ref() != Some(&fault) {
-                    tell(CollateralNews::Kept(&error));
+                    tell(CollateralNews::Unreadable(&error));
                 }
-                told = Some(fault);
+                Some(fault)
             }
+            Err(error) => {
+                tracing::error!(%error, "the reading of collateral ended unexpectedly");
+                Some(error.to_string())
+            }
+        };
+        if on_demand && fault.is_some() {
+            endpoint.judge_anew();
         }
+        told = fault;
     }
 }

@@ -189,7 +189,7 @@ impl LocalParty {
     }
 
     /// What evidence that comes now is judged by.
-    pub(super) fn collateral(&self) -> Arc<Collateral> {
+    pub(crate) fn collateral(&self) -> Arc<Collateral> {
         let held = self.collateral.read();
         Arc::clone(&held.unwrap_or_else(PoisonError::into_inner))
     }

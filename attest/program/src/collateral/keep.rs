@@ -46,6 +46,14 @@ pub(super) fn keep(
     for (path, evidence) in &plan.evidence {
         check(path, evidence, &staged, now)?;
     }
+    // A folder that cannot be read holds nothing to be kept: what comes may be what mends it.
+    if let Ok(held) = Collateral::load(folder)
+        && let Some(setback) = staged.predates(&held)
+    {
+        return Err(Failure::new(ErrorCode::COLLATERAL_UNAVAILABLE, format!("what came is no news: {setback}"))
+            .hint("nothing was kept: ask another service, or remove what is in the folder if it is at fault")
+            .blame(Blame::Peer));
+    }
     let mut written = Vec::new();
     for file in &files {
         written.push(write(folder, file)?);

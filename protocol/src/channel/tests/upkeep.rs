@@ -56,7 +56,8 @@ impl Scene {
         let tell = move |news: CollateralNews<'_>| {
             let told = match news {
                 CollateralNews::Taken(collateral) => Ok(collateral.to_string()),
-                CollateralNews::Kept(error) => Err(error.to_string()),
+                CollateralNews::Unreadable(error) => Err(error.to_string()),
+                CollateralNews::Setback(setback) => Err(setback.to_owned()),
             };
             let _ = sender.send(told);
         };
@@ -136,6 +137,29 @@ async fn a_folder_that_cannot_be_read_changes_nothing_and_is_told_once() {
     scene.put(&scene.revoking());
     scene.news.recv().await.unwrap().unwrap();
     scene.closed_as_refused().await;
+}
+
+#[tokio::test]
+async fn a_list_that_is_lost_is_still_judged_by_until_the_operator_asks() {
+    let mut scene = Scene::looking(Duration::from_millis(10)).await;
+    fs::remove_dir_all(scene.dir.path().join("simulated")).unwrap();
+    let fault = scene.news.recv().await.unwrap().unwrap_err();
+    assert!(fault.contains("is gone"), "{fault}");
+    scene.asked.notify_one();
+    let taken = scene.news.recv().await.unwrap().unwrap();
+    assert_eq!(taken, "an empty collateral folder");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_read_has_peers_judged_anew_all_the_same_when_the_operator_asks() {
+    let mut scene = Scene::looking(Duration::from_secs(3600)).await;
+    scene.put(b"half of a list");
+    let judged = scene.provider.clone();
+    let judged = tokio::spawn(async move { judged.next_attestation().await });
+    tokio::task::yield_now().await;
+    scene.asked.notify_one();
+    scene.news.recv().await.unwrap().unwrap_err();
+    judged.await.unwrap().unwrap();
 }
 
 #[tokio::test]
