@@ -44,6 +44,9 @@ pub(super) struct Link {
     pub(super) context: Arc<Context>,
     /// Own and the peer's.
     pub(super) keys: [TlsKey; 2],
+    /// Tells that peers are to be judged anew, from before this one was judged at all: what changes while a handshake runs
+    /// counts as a change.
+    pub(super) judged_anew: watch::Receiver<u64>,
 }
 
 impl Link {
@@ -55,11 +58,11 @@ impl Link {
                 "TLS ended without the peer's raw public key",
             ));
         };
-        let keys = [context.tls, peer];
         Ok(Self {
             connection,
+            keys: [context.tls, peer],
+            judged_anew: context.judge_anew.subscribe(),
             context,
-            keys,
         })
     }
 

@@ -158,9 +158,10 @@ impl Session {
             })
     }
 
-    /// Changes whenever the endpoint's owner wants every peer judged anew.
+    /// Changes whenever the endpoint's owner wants every peer judged anew, as happened once already where it was while this
+    /// channel opened.
     pub(super) fn judged_anew(&self) -> watch::Receiver<u64> {
-        self.link.context.judge_anew.subscribe()
+        self.link.judged_anew.clone()
     }
 
     /// How old the peer's attestation is; `None` where the clock says that it was made in the future.

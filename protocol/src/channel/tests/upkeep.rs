@@ -50,8 +50,6 @@ impl Scene {
         let aggregator = aggregator.unwrap().attested().unwrap();
         let kept = provider.clone();
         let kept = tokio::spawn(async move { kept.keep_attested().await });
-        // It runs until it waits, so that it is asked and does not merely begin.
-        tokio::task::yield_now().await;
         let (sender, news) = mpsc::unbounded_channel();
         let tell = move |news: CollateralNews<'_>| {
             let told = match news {
@@ -136,6 +134,19 @@ async fn a_folder_that_cannot_be_read_changes_nothing_and_is_told_once() {
     // However often the same fault is met again, the next news is another's.
     scene.put(&scene.revoking());
     scene.news.recv().await.unwrap().unwrap();
+    scene.closed_as_refused().await;
+}
+
+#[tokio::test]
+async fn what_changes_before_a_channel_is_kept_attested_is_not_missed() {
+    let mut scene = Scene::looking(Duration::from_secs(3600)).await;
+    // As if the upkeep of the channel began only now.
+    scene.kept.abort();
+    scene.put(&scene.revoking());
+    scene.asked.notify_one();
+    scene.news.recv().await.unwrap().unwrap();
+    let provider = scene.provider.clone();
+    scene.kept = tokio::spawn(async move { provider.keep_attested().await });
     scene.closed_as_refused().await;
 }
 
