@@ -140,7 +140,7 @@ impl IntoFailure for BookError {
 impl IntoFailure for MeterError {
     fn into_failure(self) -> Failure {
         let (code, blame) = match &self {
-            MeterError::Contract { .. } | MeterError::Officer { .. } => {
+            MeterError::Contract { .. } | MeterError::Officer { .. } | MeterError::Units { .. } => {
                 (ErrorCode::BUDGET_EXHAUSTED, Blame::Contract)
             }
             MeterError::Count { .. } => (ErrorCode::USAGE, Blame::Configuration),

@@ -128,7 +128,9 @@ fn beyond_officer(
     };
     match outcome {
         Ok(()) | Err(MeterError::Contract { .. }) => Ok(None),
-        Err(error @ MeterError::Officer { .. }) => Ok(Some(error.to_string())),
+        Err(error @ (MeterError::Officer { .. } | MeterError::Units { .. })) => {
+            Ok(Some(error.to_string()))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -335,6 +335,10 @@ impl DatasetState {
         let dataset = terms.dataset.clone();
         let with = terms.epsilon(after)?;
         match self.limit {
+            Some(_) if self.mixes_units(terms) => Ok(MeterError::Units {
+                dataset,
+                contract: terms.contract,
+            }),
             Some(limit) if with <= terms.limit => Ok(MeterError::Officer {
                 dataset,
                 spent: self.total_epsilon(limit, terms, before)?,
@@ -355,6 +359,15 @@ impl DatasetState {
                 fit,
             }),
         }
+    }
+
+    /// Whether another contract has spent, and protects another unit.
+    fn mixes_units(&self, terms: &Terms) -> bool {
+        let mut others = self
+            .accounts
+            .iter()
+            .filter(|(contract, account)| **contract != terms.contract && account.spent > 0);
+        others.any(|(_, account)| account.rules.entity != terms.entity)
     }
 
     /// Epsilon of all contracts at the officer's delta, if this one had spent `steps`.

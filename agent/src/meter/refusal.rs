@@ -52,6 +52,16 @@ pub enum MeterError {
         /// How many would fit.
         fit: Steps,
     },
+    /// The officer's limit cannot hold for contracts that protect different units.
+    #[error(
+        "dataset `{dataset}`: the provider's limit bounds one unit of privacy over all contracts, and contract {contract} protects another than those that have spent before (records, or the entities of a column); no epsilon bounds both"
+    )]
+    Units {
+        /// The dataset.
+        dataset: DatasetName,
+        /// The contract.
+        contract: Digest,
+    },
     /// A reservation of nothing, or of more than can be counted.
     #[error(
         "expected at least one step, and steps that 64 bits count, got {count} from step {first_step}"
@@ -112,7 +122,10 @@ pub enum MeterError {
 impl MeterError {
     /// True where the budget is exhausted, and not the meter at fault.
     pub fn is_budget(&self) -> bool {
-        matches!(self, Self::Contract { .. } | Self::Officer { .. })
+        matches!(
+            self,
+            Self::Contract { .. } | Self::Officer { .. } | Self::Units { .. }
+        )
     }
 
     /// How to mend it.
@@ -123,6 +136,9 @@ impl MeterError {
             }
             Self::Officer { .. } => {
                 "ask the provider's data officer, who may raise the limit with `agent budget set`"
+            }
+            Self::Units { .. } => {
+                "sign contracts of one unit of privacy for a dataset, or let the data officer decide without a limit over all of them"
             }
             Self::Count { .. } => "ask for the steps from the run's next step on",
             Self::OtherDataset(_) => "name a dataset of this agent that the contract lists",

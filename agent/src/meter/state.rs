@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use tributary_accounting::{
     AccountingError, Delta, Epsilon, NoiseMultiplier, Phase, SamplingRate, Steps,
 };
-use tributary_protocol::{AccountantName, Contract, DatasetName, DatasetRef, Digest, RunNumber};
+use tributary_protocol::{
+    AccountantName, ColumnName, Contract, DatasetName, DatasetRef, Digest, RunNumber, Unit,
+};
 
 use super::refusal::MeterError;
 use crate::vault::StateKey;
@@ -18,7 +20,7 @@ use crate::vault::StateKey;
 /// A contract with a hundred runs takes under a kilobyte; a file longer than this is another file.
 const FILE_SIZE_LIMIT: u64 = 64 << 20;
 
-const HEADER: &[u8; 16] = b"tributary-meter2";
+const HEADER: &[u8; 16] = b"tributary-meter3";
 const TAG_LENGTH: usize = 32;
 
 /// What a contract allows and costs one dataset.
@@ -28,6 +30,8 @@ pub(super) struct Terms {
     pub(super) contract: Digest,
     /// The dataset, of this agent.
     pub(super) dataset: DatasetName,
+    /// The column that names entities, where they are the unit of privacy; else records are.
+    pub(super) entity: Option<ColumnName>,
     /// The probability with which a record, or entity, takes part in a step.
     pub(super) sampling_rate: SamplingRate,
     /// The noise's standard deviation, in clipping norms.
@@ -75,8 +79,9 @@ pub(super) struct Account {
 }
 
 /// [`Terms`] without what the account stands under.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Rules {
+    pub(super) entity: Option<ColumnName>,
     pub(super) sampling_rate: SamplingRate,
     pub(super) noise_multiplier: NoiseMultiplier,
     pub(super) accountant: AccountantName,
@@ -104,6 +109,10 @@ impl Terms {
         Ok(Self {
             contract: contract.digest(),
             dataset: dataset.name.clone(),
+            entity: match &contract.document().privacy.unit {
+                Unit::Record => None,
+                Unit::Entity(entity) => Some(entity.column.name.clone()),
+            },
             sampling_rate: contract.sampling_rate(),
             noise_multiplier: contract.noise_multiplier(),
             accountant: contract.accountant(),
@@ -121,6 +130,7 @@ impl Terms {
 
     fn rules(&self) -> Rules {
         Rules {
+            entity: self.entity.clone(),
             sampling_rate: self.sampling_rate,
             noise_multiplier: self.noise_multiplier,
             accountant: self.accountant,
@@ -161,6 +171,9 @@ impl Rules {
 
 /// Epsilon of several contracts on one dataset, each with its steps, at one delta that bears the overflow of all. By the
 /// closer accountant as soon as one of the contracts names it: what any of them says is an upper bound.
+///
+/// Without bound where the units of privacy differ: an epsilon of records bounds nothing for a patient who has many, nor one
+/// of patients anything for a record, which is exchanged and not removed when its patient's clipped sum changes.
 pub(super) fn composed_epsilon<'a>(
     accounts: impl Iterator<Item = (&'a Rules, u64)>,
     delta: Delta,
@@ -168,7 +181,11 @@ pub(super) fn composed_epsilon<'a>(
     let mut phases = Vec::new();
     let mut left = delta.get();
     let mut name = AccountantName::Rdp;
+    let mut unit = None;
     for (rules, steps) in accounts.filter(|(_, steps)| *steps > 0) {
+        if *unit.get_or_insert(&rules.entity) != &rules.entity {
+            return Epsilon::new(f64::INFINITY).map_err(AccountingError::from);
+        }
         phases.push(rules.phase(steps));
         left -= rules.overflow_per_step * steps as f64;
         if rules.accountant == AccountantName::Pld {
@@ -259,8 +276,9 @@ impl DatasetState {
 
 impl Account {
     pub(super) fn terms(&self, contract: Digest, dataset: &DatasetName) -> Terms {
-        let rules = self.rules;
+        let rules = self.rules.clone();
         Terms {
+            entity: rules.entity,
             contract,
             dataset: dataset.clone(),
             sampling_rate: rules.sampling_rate,

@@ -18,6 +18,7 @@ fn terms(contract: u8, limit: f64) -> Terms {
     Terms {
         contract: Digest::of(&[contract]),
         dataset: "digits".parse().unwrap(),
+        entity: None,
         sampling_rate: SamplingRate::new(0.02).unwrap(),
         noise_multiplier: NoiseMultiplier::new(2.0 + f64::from(contract) / 10.0).unwrap(),
         accountant: AccountantName::Rdp,
@@ -25,6 +26,31 @@ fn terms(contract: u8, limit: f64) -> Terms {
         delta: Delta::new(1e-5).unwrap(),
         noise_delta: Delta::new(0.99e-5).unwrap(),
         overflow_per_step: 1e-10,
+    }
+}
+
+#[test]
+fn an_officers_limit_is_never_spent_in_two_units_of_privacy() {
+    let patients = |contract| Terms {
+        entity: Some("patient".parse().unwrap()),
+        ..terms(contract, 8.0)
+    };
+    let (_folder, meter) = meter();
+    meter.reserve_under(&terms(1, 8.0), run(1), 0, 10).unwrap();
+    // Without a limit over all contracts, each has its own.
+    meter.reserve_under(&patients(2), run(1), 0, 10).unwrap();
+    let limit = OfficerLimit {
+        epsilon: Epsilon::new(100.0).unwrap(),
+        delta: Delta::new(1e-5).unwrap(),
+    };
+    let dataset = "digits".parse().unwrap();
+    meter.set_limit(&dataset, Some(limit)).unwrap();
+    for terms in [terms(1, 8.0), patients(2), patients(3)] {
+        let refused = meter.reserve_under(&terms, run(1), 10, 1);
+        assert!(
+            matches!(refused, Err(MeterError::Units { .. })),
+            "{refused:?}"
+        );
     }
 }
 
