@@ -70,6 +70,14 @@ impl EntityNames {
         if name.len() > NAME_LENGTH_LIMIT as usize {
             return Err(refuse("a name of at most 64 bytes", &self.path));
         }
+        // Names are compared byte for byte: two that look alike would make two entities of one.
+        let invisible = |c: char| c.is_control() || c == '\u{feff}';
+        if name.trim() != name || name.contains(invisible) {
+            return Err(refuse(
+                "a name without blanks around it, control characters or a byte order mark",
+                &self.path,
+            ));
+        }
         self.read += 1;
         Ok(name.to_owned())
     }
@@ -130,6 +138,9 @@ mod tests {
             ),
             (b"ada\nbo\n", 1, "line 2: expected the end"),
             (b"\xff\n", 1, "line 1: expected text"),
+            (b"ada\nada \n", 2, "line 2: expected a name without blanks"),
+            (b"\xef\xbb\xbfada\n", 1, "line 1: expected a name without"),
+            (b"a\tda\n", 1, "line 1: expected a name without"),
         ] {
             let error = read(text, records).unwrap_err();
             assert!(error.contains(words), "{error}");
