@@ -100,15 +100,16 @@ pub fn measure_step(
     let loss = examples.loss();
     // Without privacy first: it holds less, so that what the allocator keeps of it does not swell the other's peak.
     let plain = {
-        let _ = restart_peak_rss();
+        let from_here = restart_peak_rss().is_ok();
         let (graph, loss) = (graph.clone(), loss.clone());
         let trainer = Trainer::danger_without_privacy(graph, loss, update, threads)?;
-        examples.cost(trainer)?
+        examples.cost(trainer, from_here)?
     };
     let private = {
-        let _ = restart_peak_rss();
+        let from_here = restart_peak_rss().is_ok();
         let privacy = PrivacySettings::new(1.0, 1.0, batch.get() as f64)?;
-        examples.cost(Trainer::new(graph.clone(), loss, update, privacy, threads)?)?
+        let trainer = Trainer::new(graph.clone(), loss, update, privacy, threads)?;
+        examples.cost(trainer, from_here)?
     };
     Ok(MeasuredStep {
         batch: batch.get(),
@@ -191,7 +192,8 @@ impl MadeUp {
         }
     }
 
-    fn cost(&self, mut trainer: Trainer) -> Result<StepCost, TrialError> {
+    /// `from_here` says whether the peak of memory counts from when the trainer was made, which is told only then.
+    fn cost(&self, mut trainer: Trainer, from_here: bool) -> Result<StepCost, TrialError> {
         let examples = match &self.targets {
             MadeUpTargets::Labels(labels) => Examples::labelled(&self.inputs, labels),
             MadeUpTargets::Values(values) => Examples::valued(&self.inputs, values),
@@ -208,7 +210,7 @@ impl MadeUp {
             seconds: times[times.len() / 2].as_secs_f64(),
             fastest_seconds: times[0].as_secs_f64(),
             steps: times.len(),
-            memory: peak_rss().ok().map(ByteSize::as_bytes),
+            memory: (peak_rss().ok().filter(|_| from_here)).map(ByteSize::as_bytes),
         })
     }
 }
