@@ -18,8 +18,8 @@ pub(super) struct Preprocessing {
     input: String,
     label: String,
     form: TargetForm,
-    /// One for each dataset, where the unit of privacy is an entity.
-    entities: Vec<EntityRule>,
+    /// One for each dataset, and one in it where the unit of privacy is an entity.
+    entities: Vec<Option<EntityRule>>,
 }
 
 /// Examples of one step, from all datasets.
@@ -39,6 +39,9 @@ pub(super) enum BatchRefusal {
     /// A column is missing.
     #[error("expected a batch with the column `{0}` in the type that the contract states")]
     Column(String),
+    /// It is of no dataset of the contract, so that nobody knows whose its rows are.
+    #[error("expected a batch of a dataset of the contract, got one of number {0}")]
+    Dataset(usize),
     /// Its rows do not say whose they are.
     #[error(transparent)]
     Entities(#[from] EntityIndexError),
@@ -70,7 +73,7 @@ impl Preprocessing {
             input: column.as_str().to_owned(),
             label: pipeline.label.column.as_str().to_owned(),
             form: TargetForm::of(contract, graph.output_shape()),
-            entities: rules?.into_iter().flatten().collect(),
+            entities: rules?,
         })
     }
 
@@ -94,8 +97,11 @@ impl Preprocessing {
         examples: &mut StepExamples,
     ) -> Result<(), BatchRefusal> {
         let missing = |name: &str| BatchRefusal::Column(name.to_owned());
-        let entities = self.entities.get(dataset);
-        let entities = entities.map(|rule| rule.check(records)).transpose()?;
+        let rule = self.entities.get(dataset);
+        let rule = rule.ok_or(BatchRefusal::Dataset(dataset))?;
+        let entities = (rule.as_ref())
+            .map(|rule| rule.check(records))
+            .transpose()?;
         let inputs = records
             .column_by_name(&self.input)
             .and_then(|column| column.as_fixed_size_binary_opt())
@@ -191,7 +197,7 @@ mod tests {
             input: "image".to_owned(),
             label: "label".to_owned(),
             form: TargetForm::Classes,
-            entities: vec![rule; 2],
+            entities: vec![Some(rule); 2],
         }
     }
 
@@ -234,7 +240,7 @@ mod tests {
                 pixels: 2,
                 channels: 1,
             },
-            entities: Vec::new(),
+            entities: vec![None; 2],
             ..by_entity()
         };
         let mut examples = preprocessing.empty();
