@@ -18,6 +18,7 @@ use serde_json::Value;
 use tributary_attest::SimulatedRoot;
 use tributary_console::{Console, ErrorCode, Failure, FailureContext as _, peak_rss};
 use tributary_durable::create_private_folder;
+use tributary_trainer::read_onnx;
 
 pub use data::{Data, DataSource};
 pub use outcome::Outcome;
@@ -220,7 +221,9 @@ async fn write_network(folder: &Folder, plan: &Plan) -> Result<String, Failure> 
             command(Party::Aggregator, &new).await?;
         }
         NetworkSource::File(own) => {
-            std::fs::copy(own, &file).or_fail(ErrorCode::IO, own.display())?;
+            // With what it keeps in files beside it, which the federation's folder does not have.
+            let onnx = read_onnx(own).or_fail(ErrorCode::USAGE, own.display())?;
+            std::fs::write(&file, onnx).or_fail(ErrorCode::IO, file.display())?;
         }
     }
     Ok(model)
