@@ -30,7 +30,7 @@ fixed_bytes!(
 pub struct DatedReportData {
     /// What the evidence must have been made for.
     pub report_data: ReportData,
-    /// Since when it could have been, by this side's clock.
+    /// Since when it could have been, by the clock that the appraisal goes by.
     pub since: DateTime<Utc>,
 }
 

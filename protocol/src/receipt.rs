@@ -261,7 +261,8 @@ impl Receipt {
 
         let evidence = Evidence::from_bytes(&decode("evidence", &predicate.evidence)?)?;
         let unattested = without_evidence(payload, &predicate.evidence)?;
-        // The report data covers the statement and the moment in it: the evidence is no older.
+        // A receipt is judged as of its own moment, so that no bound on age can refuse it: what dates it is the word of the
+        // code that is measured. (`docs/attestation.md` says so.)
         let expected = DatedReportData {
             report_data: report_data(&Digest::of(&unattested)),
             since: predicate.issued,

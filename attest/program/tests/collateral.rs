@@ -1,6 +1,8 @@
 //! `attest collateral fetch` against a service on loopback that answers with Intel's own documents.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
@@ -14,25 +16,9 @@ use serde_json::Value;
 use tributary_attest_program::program_at;
 use tributary_console::{Console, run_with};
 
-/// `TRIBUTARY_SHARED`, or `../shared` beside the repository. Under CI a missing vector is a failure.
 fn vectors() -> Option<PathBuf> {
-    let shared = std::env::var_os("TRIBUTARY_SHARED").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")),
-        PathBuf::from,
-    );
-    let folder = shared.join("vectors/tdx");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "{} is missing",
-        folder.display()
-    );
-    println!("skipped: {} is missing", folder.display());
-    None
+    support::vectors().map(|folder| folder.join("tdx"))
 }
-
 /// A PCCS that holds this collateral; gives its address.
 fn pccs(collateral: Value) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -146,7 +132,17 @@ fn what_a_model_of_platforms_needs_is_fetched_without_a_quote() {
     let collateral = recorded(&vectors);
     let info: Value = serde_json::from_str(collateral["tcb_info"].as_str().unwrap()).unwrap();
     let fmspc = info["fmspc"].as_str().unwrap();
-    for ca in ["", "--pck-ca processor", "--pck-ca platform"] {
+    // The recorded list is of the authority for platforms, whichever is asked for.
+    let address = pccs(collateral.clone());
+    let line = "collateral fetch --collateral @held --pck-ca processor --fmspc";
+    let (code, json) = attest(folder.path(), &format!("{line} {fmspc} --pcs {address}"));
+    assert_eq!(code, 1, "{json}");
+    let message = json["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("Intel's authority for processor"),
+        "{message}"
+    );
+    for ca in ["", "--pck-ca platform"] {
         let address = pccs(collateral.clone());
         let (code, json) = attest(
             folder.path(),
@@ -160,6 +156,30 @@ fn what_a_model_of_platforms_needs_is_fetched_without_a_quote() {
     let quote = vectors.join("v4-uptodate.quote.bin");
     let verify = format!("verify --evidence {} --collateral @held", quote.display());
     assert_eq!(attest(folder.path(), &verify).0, 0);
+}
+
+#[test]
+fn what_is_older_than_what_lies_there_is_not_kept() {
+    let Some(vectors) = vectors() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut newer = recorded(&vectors);
+    let mut info: Value = serde_json::from_str(newer["tcb_info"].as_str().unwrap()).unwrap();
+    let fmspc = info["fmspc"].as_str().unwrap().to_lowercase();
+    info["issueDate"] = "2099-01-01T00:00:00Z".into();
+    newer["tcb_info"] = info.to_string().into();
+    let held = folder.path().join("held/tdx").join(format!("{fmspc}.json"));
+    fs::create_dir_all(held.parent().unwrap()).unwrap();
+    fs::write(&held, newer.to_string()).unwrap();
+    let address = pccs(recorded(&vectors));
+    let line = format!("collateral fetch --collateral @held --fmspc {fmspc} --pcs {address}");
+    let (code, json) = attest(folder.path(), &line);
+    assert_eq!(
+        (code, &json["error"]["code"]),
+        (1, &"collateral-unavailable".into())
+    );
+    let message = json["error"]["message"].as_str().unwrap();
+    assert!(message.contains("older than that of 2099"), "{message}");
+    assert_eq!(fs::read_to_string(&held).unwrap(), newer.to_string());
 }
 
 #[test]

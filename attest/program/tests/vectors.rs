@@ -1,31 +1,16 @@
 //! `attest verify` and `attest show` with real reports, quotes and certificates, as a user calls them.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, path::PathBuf};
+mod support;
+
+use std::fs;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tributary_attest_program::program_at;
 use tributary_console::{Console, run_with};
 
-/// `TRIBUTARY_SHARED`, or `../shared` beside the repository. Under CI a missing vector is a failure.
-fn vectors() -> Option<PathBuf> {
-    let shared = std::env::var_os("TRIBUTARY_SHARED").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")),
-        PathBuf::from,
-    );
-    let folder = shared.join("vectors");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "{} is missing",
-        folder.display()
-    );
-    println!("skipped: {} is missing", folder.display());
-    None
-}
+use support::vectors;
 
 /// Runs a command line in which `@` stands for the folder of vectors.
 fn attest(folder: &std::path::Path, line: &str) -> (u8, Value) {

@@ -1,4 +1,4 @@
-//! What a newer reading of collateral would take back.
+//! What is wrong with collateral that is signed as it must be: older than what was held, gone, or out of date.
 
 use chrono::{DateTime, Utc};
 
@@ -24,6 +24,17 @@ impl Collateral {
         let is_lost = |list: &String| !own.iter().any(|(other, _)| other == list);
         let lost = held.lists().into_iter().map(|(list, _)| list).find(is_lost);
         lost.map(|list| format!("{list} is gone"))
+    }
+
+    /// The first of AMD's revocation lists that is not in date, in words: with it all evidence of its product is refused.
+    pub fn outdated(&self, now: DateTime<Utc>) -> Option<String> {
+        let lists = self.snp.lists().iter();
+        let mut outdated = lists.filter(|(_, _, list)| !list.is_current(now));
+        let (product, kind, list) = outdated.next()?;
+        Some(format!(
+            "AMD's revocation list of {product:?} for its {kind:?} is for {}",
+            list.period()
+        ))
     }
 
     /// All that is signed with a date and replaced from time to time: what it is, and when it was issued.

@@ -63,31 +63,36 @@ fn check_age(
         return checks.skip(CheckName::Age, or_not_stated(issued_at));
     };
     let most = TimeDelta::seconds(limit.0.into());
-    let (passed, got) = match (issued_at, answered) {
+    let ahead = MAX_CLOCK_SKEW.num_seconds();
+    let (passed, expected, got) = match (issued_at, answered) {
         (Some(issued_at), _) => {
             let age = now.signed_duration_since(issued_at);
-            (age >= -MAX_CLOCK_SKEW && age <= most, old(age, issued_at))
+            (
+                age >= -MAX_CLOCK_SKEW && age <= most,
+                format!("at most {limit} old and at most {ahead} s ahead"),
+                old(age, issued_at),
+            )
         }
         (None, Some(since)) => {
             // Both times are this side's: a clock that was set back between them dates nothing.
             let age = now.signed_duration_since(since);
-            let got = format!("no time in it, and report data of {}", old(age, since));
-            (age >= TimeDelta::zero() && age <= most, got)
+            (
+                age >= TimeDelta::zero() && age <= most,
+                format!("at most {limit} old, by a clock that goes forward"),
+                format!("no time in it, and report data of {}", old(age, since)),
+            )
         }
-        (None, None) => (false, UNDATED.to_owned()),
+        (None, None) => (false, format!("at most {limit} old"), UNDATED.to_owned()),
     };
-    let expected = format!(
-        "at most {limit} old and at most {} s ahead",
-        MAX_CLOCK_SKEW.num_seconds()
-    );
     checks.record(CheckName::Age, passed, expected, got);
 }
 
 fn old(age: TimeDelta, since: DateTime<Utc>) -> String {
-    match age.num_seconds() {
-        ahead @ ..0 => format!("{} s ahead ({since})", -ahead),
-        seconds => format!("{seconds} s old ({since})"),
+    if age < TimeDelta::zero() {
+        let ahead = (-age).as_seconds_f64();
+        return format!("{ahead} s ahead ({since})");
     }
+    format!("{} s old ({since})", age.num_seconds())
 }
 
 /// Which program: its measurement and its signer, or one of the two.

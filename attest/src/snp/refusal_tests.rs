@@ -395,6 +395,29 @@ fn revoked_certificates_and_stale_or_future_lists_are_refused() {
 }
 
 #[test]
+fn lists_that_are_out_of_date_older_or_gone_are_told() {
+    let chain = TestChain::new(SnpProduct::Milan, Vlek);
+    let now = chain.now;
+    let of_days = |from, to| {
+        let [from, to] = [from, to].map(|days| now + TimeDelta::days(days));
+        let (mut store, list) = (chain.store(), chain.list(&[], from, to));
+        store
+            .put_list(chain.product, Intermediate::Ask, &list)
+            .unwrap();
+        Collateral::for_tests(store)
+    };
+    assert_eq!(of_days(-1, 1).outdated(now), None);
+    for collateral in [of_days(-2, -1), of_days(1, 2)] {
+        let told = collateral.outdated(now).unwrap();
+        assert!(told.contains("Milan"), "{told}");
+    }
+    let held = of_days(-1, 1);
+    assert!(of_days(-2, 1).predates(&held).is_some());
+    assert_eq!(of_days(0, 1).predates(&held), None);
+    assert!(Collateral::for_tests(chain.store()).lacks(&held).is_some());
+}
+
+#[test]
 fn a_certificate_of_another_chip_or_firmware_is_refused() {
     let binding = CheckName::PlatformBinding;
     refused(binding, |chain| chain.leaf.extension(HARDWARE_ID)[63] ^= 1);

@@ -10,8 +10,8 @@ use crate::{
 pub struct RawTcb(pub [u8; 8]);
 
 impl RawTcb {
-    /// The parts (AMD 56860, section 2.2, "TCB_VERSION": one layout for Milan and Genoa, one for Turin).
-    /// The parts, as the product lays them out.
+    /// The parts, as the product lays them out (AMD 56860, section 2.2, "TCB_VERSION": one layout for Milan and Genoa, one
+    /// for Turin).
     ///
     /// # Errors
     /// A message where a reserved byte is not zero.

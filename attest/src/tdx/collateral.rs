@@ -88,6 +88,15 @@ impl TdxCollateral {
         self.issued_at
     }
 
+    /// Which of Intel's authorities the list of revoked platforms is by, as it names itself: that of the platforms or that of
+    /// the processors.
+    ///
+    /// # Errors
+    /// [`TdxCollateralError::Unsigned`] where the list is malformed.
+    pub fn platform_authority(&self) -> Result<String, TdxCollateralError> {
+        signed_collateral::issuer_of_list(&self.inner.pck_crl).map_err(TdxCollateralError::Unsigned)
+    }
+
     /// Whether Intel signed both documents and both lists, under the root that is built in, and all are in date.
     ///
     /// Evidence is judged by them with or without this; a folder is better not filled with what would refuse everything.

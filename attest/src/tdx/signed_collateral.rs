@@ -49,6 +49,12 @@ pub(super) fn check(collateral: &QuoteCollateralV3, now: DateTime<Utc>) -> Resul
     )
 }
 
+/// The issuer that a list names; whether it signed is another question.
+pub(super) fn issuer_of_list(der: &[u8]) -> Result<String, String> {
+    let list = <CertificateList>::from_der(der).map_err(|error| error.to_string())?;
+    Ok(list.tbs_cert_list.issuer.to_string())
+}
+
 /// Who signs a document or a list.
 struct Issuer {
     what: &'static str,

@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use tributary_attest::{
-    Check, CheckName, CheckResult, Collateral, Evidence, Policy, TdxCollateral,
+    Check, CheckName, CheckResult, Collateral, Evidence, Policy, TdxCollateral, TdxCollateralError,
     danger_appraise_any_report_data,
 };
 use tributary_console::{Blame, ErrorCode, Failure, FailureContext as _};
@@ -40,8 +40,11 @@ pub(super) fn keep(
             .hint("what the service sent does not verify, and nothing was kept: check its address, or try again later")
             .blame(Blame::Peer)
     })?;
+    if let Some(outdated) = staged.outdated(now) {
+        return Err(not_kept(format!("what came is not in date: {outdated}")));
+    }
     for file in files.iter().filter(|file| file.path.starts_with("tdx")) {
-        check_intel(file, now)?;
+        check_intel(file, plan, now)?;
     }
     for (path, evidence) in &plan.evidence {
         check(path, evidence, &staged, now)?;
@@ -50,9 +53,8 @@ pub(super) fn keep(
     if let Ok(held) = Collateral::load(folder)
         && let Some(setback) = staged.predates(&held)
     {
-        return Err(Failure::new(ErrorCode::COLLATERAL_UNAVAILABLE, format!("what came is no news: {setback}"))
-            .hint("nothing was kept: ask another service, or remove what is in the folder if it is at fault")
-            .blame(Blame::Peer));
+        return Err(not_kept(format!("what came is no news: {setback}"))
+            .hint("nothing was kept: ask another service, or remove what is in the folder if it is at fault"));
     }
     let mut written = Vec::new();
     for file in &files {
@@ -74,15 +76,31 @@ fn write(folder: &Path, file: &Fetched) -> Result<PathBuf, Failure> {
 
 /// AMD's lists were held against its root when they were read; Intel's documents are, with or without a quote, before they
 /// take the place of others.
-fn check_intel(file: &Fetched, now: DateTime<Utc>) -> Result<(), Failure> {
-    TdxCollateral::parse(&file.bytes)
-        .and_then(|collateral| collateral.check_signed(now))
-        .map_err(|error| {
-            let message = format!("what came for {}: {error}", file.path.display());
-            Failure::new(ErrorCode::COLLATERAL_UNAVAILABLE, message)
-                .hint("nothing was kept: check the service's address and this machine's clock")
-                .blame(Blame::Peer)
-        })
+fn check_intel(file: &Fetched, plan: &Plan, now: DateTime<Utc>) -> Result<(), Failure> {
+    let fault = |error| not_kept(format!("what came for {}: {error}", file.path.display()));
+    let unsigned = |error: TdxCollateralError| fault(error.to_string());
+    let collateral = TdxCollateral::parse(&file.bytes).map_err(unsigned)?;
+    collateral.check_signed(now).map_err(unsigned)?;
+    let authority = collateral.platform_authority().map_err(unsigned)?;
+    let fmspc = collateral.fmspc();
+    let asked = plan
+        .platforms
+        .iter()
+        .filter(|(own, _)| own.0 == *fmspc.as_bytes());
+    for (_, ca) in asked {
+        if !authority.to_lowercase().contains(&format!("pck {ca} ca")) {
+            return Err(fault(format!(
+                "expected the revocation list of Intel's authority for {ca} certificates, got that of {authority}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn not_kept(message: String) -> Failure {
+    Failure::new(ErrorCode::COLLATERAL_UNAVAILABLE, message)
+        .hint("nothing was kept: check the service's address and this machine's clock")
+        .blame(Blame::Peer)
 }
 
 /// Evidence that is refused for what it states, such as debugging, shows all the same that its signer is certified.

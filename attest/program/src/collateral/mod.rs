@@ -93,7 +93,7 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let CollateralCommand::Fetch(args) = command;
     let mut plan = Plan::of(&args.evidence, &args.product)?;
-    plan.add_platforms(&args.fmspc, args.pck_ca);
+    plan.add_platforms(&args.fmspc, args.pck_ca)?;
     let fetcher = fetcher(args)?;
     let files = fetch::fetch(&plan, &fetcher, args, console)?;
     let written = keep::keep(&args.collateral, files, &plan, now)?;

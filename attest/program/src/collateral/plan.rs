@@ -63,9 +63,25 @@ pub(super) fn parse_pck_ca(text: &str) -> Result<PckCa, String> {
 
 impl Plan {
     /// Intel's documents for models of platforms of which no quote is at hand.
-    pub(super) fn add_platforms(&mut self, models: &[Fmspc], ca: PckCa) {
-        let platforms = models.iter().map(|fmspc| (*fmspc, ca.as_str()));
-        self.platforms.extend(platforms);
+    ///
+    /// One that evidence names for the other authority is refused: a folder has one text for a model.
+    pub(super) fn add_platforms(&mut self, models: &[Fmspc], ca: PckCa) -> Result<(), Failure> {
+        for fmspc in models {
+            let of_evidence = self.platforms.iter().find(|(own, _)| own == fmspc);
+            if let Some((_, other)) = of_evidence
+                && *other != ca.as_str()
+            {
+                let message = format!(
+                    "expected `--pck-ca {other}` for {fmspc}, which the evidence names for it, got {}",
+                    ca.as_str()
+                );
+                return Err(Failure::new(ErrorCode::USAGE, message).hint(
+                    "leave `--fmspc` out for this model, or name the authority that certified it",
+                ));
+            }
+            self.platforms.insert((*fmspc, ca.as_str()));
+        }
+        Ok(())
     }
 
     pub(super) fn of(evidence: &[PathBuf], products: &[SnpProduct]) -> Result<Self, Failure> {
@@ -86,7 +102,7 @@ impl Plan {
                 Tee::Simulated => {
                     return Err(malformed(
                         file,
-                        "simulated evidence has no collateral: its root stands in the policy",
+                        "nothing is fetched for simulated evidence: its root stands in the policy, and `attest simulated revoke` makes its list",
                     ));
                 }
             }
