@@ -102,11 +102,6 @@ impl WithSimd for AddRounded<'_> {
         let positions = convolution.positions();
         let kernel: usize = convolution.geometry.kernel.iter().product();
         let bases = shape.bases();
-        let (shift, mask, zero) = (
-            simd.splat_f32s(SMALL_SHIFT),
-            simd.splat_u32s(NUMBER_BITS),
-            simd.splat_u32s(ZERO_BITS),
-        );
         let row_size = channels * kernel;
         for block in shape.blocks() {
             let mut totals = vec![[[0u32; COLUMNS]; ROWS]; block.pairs.len()];
@@ -130,11 +125,7 @@ impl WithSimd for AddRounded<'_> {
                                 for i in 0..M {
                                     let line = S::as_mut_simd_u32s(&mut totals[row + i]).0;
                                     for j in 0..N {
-                                        let shifted = simd.mul_add_e_f32s(sums[i][j], scale, shift);
-                                        let number = simd.and_u32s(simd.transmute_u32s_f32s(shifted), mask);
-                                        line[column + j] = simd.add_u32s(line[column + j], simd.sub_u32s(number, zero));
-                                        let value = simd.sub_f32s(shifted, shift);
-                                        squared = simd.mul_add_e_f32s(value, value, squared);
+                                        add_one(simd, sums[i][j], scale, &mut line[column + j], &mut squared);
                                     }
                                 }
                             });
@@ -153,6 +144,27 @@ impl WithSimd for AddRounded<'_> {
     }
 }
 
+/// Scales values, rounds them to integers, and adds these to the total and their squares to `squared`.
+#[inline(always)]
+fn add_one<S: Simd>(
+    simd: S,
+    value: S::f32s,
+    scale: S::f32s,
+    total: &mut S::u32s,
+    squared: &mut S::f32s,
+) {
+    let shift = simd.splat_f32s(SMALL_SHIFT);
+    let shifted = simd.mul_add_e_f32s(value, scale, shift);
+    let bits = simd.and_u32s(
+        simd.transmute_u32s_f32s(shifted),
+        simd.splat_u32s(NUMBER_BITS),
+    );
+    let number = simd.sub_u32s(bits, simd.splat_u32s(ZERO_BITS));
+    *total = simd.add_u32s(*total, number);
+    let rounded = simd.sub_f32s(shifted, shift);
+    *squared = simd.mul_add_e_f32s(rounded, rounded, *squared);
+}
+
 /// As [`AddRounded`], from tiles.
 struct AddRoundedTiles<'a> {
     terms: &'a TileTerms<'a>,
@@ -169,11 +181,6 @@ impl WithSimd for AddRoundedTiles<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let TileShape { channels, rows, .. } = self.terms.shape;
         let tiles = self.terms.shape.tiles_of_one();
-        let (shift, mask, zero) = (
-            simd.splat_f32s(SMALL_SHIFT),
-            simd.splat_u32s(NUMBER_BITS),
-            simd.splat_u32s(ZERO_BITS),
-        );
         let mut products: [Tile; PRODUCTS] = [[[0.0; COLUMNS]; ROWS]; PRODUCTS];
         let mut taps: [Tile; TAPS] = [[[0.0; COLUMNS]; ROWS]; TAPS];
         let mut totals = [[[0u32; COLUMNS]; ROWS]; TAPS];
@@ -190,11 +197,7 @@ impl WithSimd for AddRoundedTiles<'_> {
                         for (totals, line) in totals.iter_mut().zip(tap) {
                             let totals = S::as_mut_simd_u32s(totals).0;
                             for (total, &value) in totals.iter_mut().zip(S::as_simd_f32s(line).0) {
-                                let shifted = simd.mul_add_e_f32s(value, scale, shift);
-                                let number = simd.and_u32s(simd.transmute_u32s_f32s(shifted), mask);
-                                *total = simd.add_u32s(*total, simd.sub_u32s(number, zero));
-                                let value = simd.sub_f32s(shifted, shift);
-                                squared = simd.mul_add_e_f32s(value, value, squared);
+                                add_one(simd, value, scale, total, &mut squared);
                             }
                         }
                         *square += f64::from(simd.reduce_sum_f32s(squared));

@@ -141,111 +141,110 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-#[test]
-fn tiles_give_outputs_and_input_gradients_of_the_convolution() {
-    for isa in Isa::all() {
-        for case in cases() {
+/// Every case on every instruction set, and what to call it where it fails.
+fn on_every_machine() -> impl Iterator<Item = (Isa, Case, Convolution, String)> {
+    Isa::all().into_iter().flat_map(|isa| {
+        cases().into_iter().map(move |case| {
             let what = format!("{isa:?} {:?}", case.geometry);
             let convolution = Convolution::new(case.geometry);
-            assert!(convolution.is_fast(), "{what}");
-            let [input_size, output_size] = case.sizes();
-            let positions = output_size / case.geometry.rows;
-            let mut outputs = vec![0.0; case.gradients.len()];
-            let mut input_gradients = vec![0.0; case.inputs.len()];
-            for (place, output) in outputs.iter_mut().enumerate() {
-                *output = f64::from(case.bias[place / positions % case.geometry.rows]);
-            }
-            case.each(|output, input, weight| {
-                let factor = f64::from(case.weights[weight]);
-                for example in 0..case.examples {
-                    let (output, input) =
-                        (example * output_size + output, example * input_size + input);
-                    outputs[output] += factor * f64::from(case.inputs[input]);
-                    input_gradients[input] += factor * f64::from(case.gradients[output]);
-                }
-            });
-            let mut packed = Aligned::zeros(convolution.packed());
-            convolution.pack(&case.weights, &mut packed);
-            let mut scratch = Scratch::default();
-            let mut got = vec![f32::NAN; outputs.len()];
-            let (bias, inputs) = (&case.bias, &case.inputs);
-            convolution.forward(isa, &packed, bias, inputs, &mut got, &mut scratch);
-            assert_near(&got, &outputs, &what);
-            let mut got = vec![f32::NAN; input_gradients.len()];
-            convolution.backward(isa, &packed, &case.gradients, &mut got, &mut scratch);
-            assert_near(&got, &input_gradients, &what);
+            (isa, case, convolution, what)
+        })
+    })
+}
+
+#[test]
+fn tiles_give_outputs_and_input_gradients_of_the_convolution() {
+    for (isa, case, convolution, what) in on_every_machine() {
+        assert!(convolution.is_fast(), "{what}");
+        let [input_size, output_size] = case.sizes();
+        let positions = output_size / case.geometry.rows;
+        let mut outputs = vec![0.0; case.gradients.len()];
+        let mut input_gradients = vec![0.0; case.inputs.len()];
+        for (place, output) in outputs.iter_mut().enumerate() {
+            *output = f64::from(case.bias[place / positions % case.geometry.rows]);
         }
+        case.each(|output, input, weight| {
+            let factor = f64::from(case.weights[weight]);
+            for example in 0..case.examples {
+                let (output, input) =
+                    (example * output_size + output, example * input_size + input);
+                outputs[output] += factor * f64::from(case.inputs[input]);
+                input_gradients[input] += factor * f64::from(case.gradients[output]);
+            }
+        });
+        let mut packed = Aligned::zeros(convolution.packed());
+        convolution.pack(&case.weights, &mut packed);
+        let mut scratch = Scratch::default();
+        let mut got = vec![f32::NAN; outputs.len()];
+        let (bias, inputs) = (&case.bias, &case.inputs);
+        convolution.forward(isa, &packed, bias, inputs, &mut got, &mut scratch);
+        assert_near(&got, &outputs, &what);
+        let mut got = vec![f32::NAN; input_gradients.len()];
+        convolution.backward(isa, &packed, &case.gradients, &mut got, &mut scratch);
+        assert_near(&got, &input_gradients, &what);
     }
 }
 
 #[test]
 fn tiles_give_the_gradients_of_the_weights() {
-    for isa in Isa::all() {
-        for case in cases() {
-            let what = format!("{isa:?} {:?}", case.geometry);
-            let convolution = Convolution::new(case.geometry);
-            let expect = case.weight_gradients();
-            let inputs = [&*case.inputs];
-            let (pass, mut scratch) = (case.pass(isa, &inputs), Scratch::default());
-            let mut got = vec![f32::NAN; case.weights.len()];
-            for (example, expect) in expect.iter().enumerate() {
-                convolution.instantiate(&pass, example..example + 1, &mut scratch, &mut got);
-                assert_near(&got, expect, &what);
-            }
-            got.fill(1.0);
-            convolution.add(&pass, 0..case.examples, &mut scratch, &mut got);
-            let sums: Vec<f64> = (0..got.len())
-                .map(|place| 1.0 + expect.iter().map(|own| own[place]).sum::<f64>())
-                .collect();
-            assert_near(&got, &sums, &what);
+    for (isa, case, convolution, what) in on_every_machine() {
+        let expect = case.weight_gradients();
+        let inputs = [&*case.inputs];
+        let (pass, mut scratch) = (case.pass(isa, &inputs), Scratch::default());
+        let mut got = vec![f32::NAN; case.weights.len()];
+        for (example, expect) in expect.iter().enumerate() {
+            convolution.instantiate(&pass, example..example + 1, &mut scratch, &mut got);
+            assert_near(&got, expect, &what);
         }
+        got.fill(1.0);
+        convolution.add(&pass, 0..case.examples, &mut scratch, &mut got);
+        let sums: Vec<f64> = (0..got.len())
+            .map(|place| 1.0 + expect.iter().map(|own| own[place]).sum::<f64>())
+            .collect();
+        assert_near(&got, &sums, &what);
     }
 }
 
 #[test]
 fn tiles_give_rounded_sums_and_their_squares() {
-    for isa in Isa::all() {
-        for case in cases() {
-            let what = format!("{isa:?} {:?}", case.geometry);
-            let convolution = Convolution::new(case.geometry);
-            let expect = case.weight_gradients();
-            let inputs = [&*case.inputs];
-            // The first entity has two examples where there are enough, and the last example belongs to none.
-            let middle = 2.min(case.examples);
-            let last = case.examples.saturating_sub(1).max(middle);
-            let entities: Vec<Scaled> = [0..middle, middle..last]
-                .into_iter()
-                .filter(|examples| !examples.is_empty())
-                .zip([700.0, 300.0])
-                .map(|(examples, scale)| Scaled { examples, scale })
-                .collect();
-            let mut sums = vec![5i64; case.weights.len()];
-            let mut squares = vec![1.0; entities.len()];
-            convolution.add_rounded(
-                &case.pass(isa, &inputs),
-                &entities,
-                &mut Scratch::default(),
-                &mut sums,
-                &mut squares,
+    for (isa, case, convolution, what) in on_every_machine() {
+        let expect = case.weight_gradients();
+        let inputs = [&*case.inputs];
+        // The first entity has two examples where there are enough, and the last example belongs to none.
+        let middle = 2.min(case.examples);
+        let last = case.examples.saturating_sub(1).max(middle);
+        let entities: Vec<Scaled> = [0..middle, middle..last]
+            .into_iter()
+            .filter(|examples| !examples.is_empty())
+            .zip([700.0, 300.0])
+            .map(|(examples, scale)| Scaled { examples, scale })
+            .collect();
+        let mut sums = vec![5i64; case.weights.len()];
+        let mut squares = vec![1.0; entities.len()];
+        convolution.add_rounded(
+            &case.pass(isa, &inputs),
+            &entities,
+            &mut Scratch::default(),
+            &mut sums,
+            &mut squares,
+        );
+        let scaled = |entity: &Scaled, place: usize| {
+            let own = expect[entity.examples.clone()].iter();
+            own.map(|own| own[place]).sum::<f64>() * f64::from(entity.scale)
+        };
+        for (place, sum) in sums.iter().enumerate() {
+            let exact: f64 = entities.iter().map(|entity| scaled(entity, place)).sum();
+            let error = (*sum as f64 - 5.0 - exact).abs();
+            assert!(error < 0.6 * entities.len() as f64, "{what}: {sum} {exact}");
+        }
+        for (entity, square) in entities.iter().zip(squares) {
+            let exact: f64 = (0..sums.len())
+                .map(|place| scaled(entity, place).powi(2))
+                .sum();
+            assert!(
+                (square / exact - 1.0).abs() < 1e-3,
+                "{what}: {square} {exact}"
             );
-            let scaled = |entity: &Scaled, place: usize| {
-                let own = expect[entity.examples.clone()].iter();
-                own.map(|own| own[place]).sum::<f64>() * f64::from(entity.scale)
-            };
-            for (place, sum) in sums.iter().enumerate() {
-                let exact: f64 = entities.iter().map(|entity| scaled(entity, place)).sum();
-                let error = (*sum as f64 - 5.0 - exact).abs();
-                assert!(error < 0.6 * entities.len() as f64, "{what}: {sum} {exact}");
-            }
-            for (entity, square) in entities.iter().zip(squares) {
-                let exact: f64 = (0..sums.len())
-                    .map(|place| scaled(entity, place).powi(2))
-                    .sum();
-                assert!(
-                    (square / exact - 1.0).abs() < 1e-3,
-                    "{what}: {square} {exact}"
-                );
-            }
         }
     }
 }

@@ -359,24 +359,36 @@ fn transform_output<S: Simd>(
     outputs: &mut [[f32; COLUMNS]; 4],
 ) {
     for vector in 0..COLUMNS / S::F32_LANES {
-        let mut lines = [[simd.splat_f32s(0.0); 2]; 4];
-        for y in 0..4 {
-            let [a, b, c, d] = [
-                S::as_simd_f32s(&products[4 * y][row]).0[vector],
-                S::as_simd_f32s(&products[4 * y + 1][row]).0[vector],
-                S::as_simd_f32s(&products[4 * y + 2][row]).0[vector],
-                S::as_simd_f32s(&products[4 * y + 3][row]).0[vector],
-            ];
-            lines[y] = output_terms(simd, [a, b, c, d]);
-        }
-        let [first, second, third, fourth] = lines;
-        for x in 0..2 {
-            let column = output_terms(simd, [first[x], second[x], third[x], fourth[x]]);
-            for y in 0..2 {
-                S::as_mut_simd_f32s(&mut outputs[2 * y + x]).0[vector] = column[y];
+        let columns = both_ways(simd, products, row, vector, output_terms);
+        for (x, column) in columns.into_iter().enumerate() {
+            for (y, value) in column.into_iter().enumerate() {
+                S::as_mut_simd_f32s(&mut outputs[2 * y + x]).0[vector] = value;
             }
         }
     }
+}
+
+/// A transform of four numbers into `N`, on a vector of each line of the 4x4 products and then on each column of that; gives
+/// the columns.
+#[inline(always)]
+pub(super) fn both_ways<S: Simd, const N: usize>(
+    simd: S,
+    products: &[Tile; PRODUCTS],
+    row: usize,
+    vector: usize,
+    terms: impl Fn(S, [S::f32s; 4]) -> [S::f32s; N],
+) -> [[S::f32s; N]; N] {
+    let mut lines = [[simd.splat_f32s(0.0); N]; 4];
+    for (line, products) in lines.iter_mut().zip(products.as_chunks::<4>().0) {
+        let [a, b, c, d] = products;
+        let four = [a, b, c, d].map(|tile| S::as_simd_f32s(&tile[row]).0[vector]);
+        *line = terms(simd, four);
+    }
+    let mut columns = [[simd.splat_f32s(0.0); N]; N];
+    for (x, column) in columns.iter_mut().enumerate() {
+        *column = terms(simd, lines.map(|line| line[x]));
+    }
+    columns
 }
 
 /// `Aᵀ` times a column.

@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 use super::convolution::Convolution;
 use super::gradient::pack_lines;
 use super::tile::{COLUMNS, HALF, ROWS, Tile, multiply};
-use super::winograd::{PRODUCTS, input_terms};
+use super::winograd::{PRODUCTS, both_ways, input_terms};
 use crate::graph::Scratch;
 use crate::lanes::Isa;
 
@@ -245,22 +245,9 @@ impl TileTerms<'_> {
         }
         for row in 0..ROWS {
             for vector in 0..COLUMNS / S::F32_LANES {
-                let mut lines = [[simd.splat_f32s(0.0); 3]; 4];
-                for y in 0..4 {
-                    let [a, b, c, d] = [
-                        S::as_simd_f32s(&products[4 * y][row]).0[vector],
-                        S::as_simd_f32s(&products[4 * y + 1][row]).0[vector],
-                        S::as_simd_f32s(&products[4 * y + 2][row]).0[vector],
-                        S::as_simd_f32s(&products[4 * y + 3][row]).0[vector],
-                    ];
-                    lines[y] = tap_terms(simd, [a, b, c, d]);
-                }
-                let [first, second, third, fourth] = lines;
-                for x in 0..3 {
-                    let column = tap_terms(simd, [first[x], second[x], third[x], fourth[x]]);
-                    for y in 0..3 {
-                        S::as_mut_simd_f32s(&mut taps[3 * y + x][row]).0[vector] = column[y];
-                    }
+                let columns = both_ways(simd, products, row, vector, tap_terms);
+                for (tap, tile) in taps.iter_mut().enumerate() {
+                    S::as_mut_simd_f32s(&mut tile[row]).0[vector] = columns[tap % 3][tap / 3];
                 }
             }
         }
