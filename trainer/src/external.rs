@@ -1,7 +1,7 @@
 //! Reads ONNX files whose exporter put the weights into a file beside them.
 //!
-//! What is read leaves this module as one self-contained file: its digest covers the weights too, and whatever signs or
-//! stores it needs to know of nothing else.
+//! What is read leaves this module as one file that holds its initializers and constants itself: its digest covers the
+//! weights too, and whatever signs or stores it needs to know of nothing else.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -97,7 +97,8 @@ pub enum ModelFileError {
     },
 }
 
-/// Reads an ONNX file into one that is self-contained: data that its tensors keep in files of its folder is put in.
+/// Reads an ONNX file into one that holds its initializers and constants itself: data that they keep in files of its folder
+/// is put in. Tensors of what the importer refuses anyway, such as subgraphs, stay as they are.
 ///
 /// A file that has all its data is returned byte for byte. All that is read together has at most [`MODEL_SIZE_LIMIT`]
 /// bytes, which is checked before it is.

@@ -105,6 +105,10 @@ impl Progress<'_> {
             let sources = super::index::transpose(&turned, &[1, 0]);
             values = sources.into_iter().map(|source| values[source]).collect();
             if let Some(parameter) = self.transposed_twin(&claim, &kind, &values) {
+                // Its trained values take this tensor's place in the exported file, where nothing else may read it.
+                if self.consumers_of(&stored.tensor).len() != 1 {
+                    return Err(tied(&self.plan.parameters[parameter], &claim, proto));
+                }
                 let copies = &mut self.plan.origins[parameter].copies;
                 if !copies.contains(&stored.initializer) {
                     copies.push(stored.initializer);
