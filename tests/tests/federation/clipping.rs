@@ -1,9 +1,9 @@
 //! Every way of clipping that a contract may name, from the contract to the sealed model.
 
 use tributary_protocol::{AdaptiveClipping, Clipping, Contract, Document};
-use tributary_tests::{CONSUMER, Federation, Line, Serving};
+use tributary_tests::{Federation, Serving};
 
-use crate::{federation, number, stop};
+use crate::{federation, number, stop, train};
 
 const STEPS: u64 = 4;
 
@@ -19,16 +19,6 @@ fn agreed(
         change(document);
     });
     federation.register(&contract, keeper)
-}
-
-fn train<'a>(federation: &'a Federation<'a>, seq: u64, agents: &[Serving]) -> Line<'a> {
-    let seq = seq.to_string();
-    let train = ["aggregator", "train", "--contract", &seq, "--threads", "1"];
-    let mut line = federation.unlocked(CONSUMER, &train).aloud();
-    for agent in agents {
-        line = line.words(&["--agent", &agent.named()]);
-    }
-    line
 }
 
 /// Trains under a mode, and gives what it cost.
@@ -61,7 +51,7 @@ fn every_mode_trains_at_the_same_epsilon() {
         ("automatic.dsse", Clipping::Automatic { stability: 0.01 }),
     ] {
         let run = |seq| {
-            train(&federation, seq, &agents).run().well();
+            train(&federation, seq, &agents).aloud().run().well();
         };
         epsilons.push(epsilon_of(&federation, &agents, name, clipping, run));
     }
@@ -84,10 +74,12 @@ fn an_adaptive_run_that_was_killed_resumes_at_the_epsilon_of_a_flat_one() {
     let epsilon = epsilon_of(&federation, &agents, "adaptive.dsse", adaptive, |seq| {
         // After its second checkpoint.
         train(&federation, seq, &agents)
+            .aloud()
             .dies_at("durable::write", 4)
             .run()
             .killed();
         train(&federation, seq, &agents)
+            .aloud()
             .words(&["--resume"])
             .run()
             .well();

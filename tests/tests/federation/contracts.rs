@@ -5,26 +5,9 @@ use std::fs;
 use chrono::{TimeDelta, Utc};
 use serde_json::Value;
 use tributary_protocol::{Digest, Envelope};
-use tributary_tests::{CONSUMER, Federation, PROVIDERS, STEPS, Serving};
+use tributary_tests::{CONSUMER, PROVIDERS, STEPS};
 
-use crate::{federation, stop, trained};
-
-/// Trains under a contract of another number than the founded one.
-fn train<'a>(
-    federation: &'a Federation<'a>,
-    seq: u64,
-    agents: &[Serving],
-) -> tributary_tests::Line<'a> {
-    let seq = seq.to_string();
-    let mut line = federation.unlocked(
-        CONSUMER,
-        &["aggregator", "train", "--contract", &seq, "--threads", "1"],
-    );
-    for agent in agents {
-        line = line.words(&["--agent", &agent.named()]);
-    }
-    line
-}
+use crate::{federation, stop, train, trained};
 
 #[test]
 fn a_contract_without_a_signature_cannot_be_registered() {

@@ -3,9 +3,9 @@
 use std::fs;
 
 use tributary_protocol::{Document, SignedContract, Unit};
-use tributary_tests::{CONSUMER, Federation, Line, PROVIDERS, Serving};
+use tributary_tests::{CONSUMER, Federation, PROVIDERS};
 
-use crate::{federation, number, stop};
+use crate::{federation, number, stop, train};
 
 const STEPS: u64 = 4;
 
@@ -67,16 +67,6 @@ fn founded(federation: &Federation<'_>) -> Document {
     signed.contract().document().clone()
 }
 
-fn train<'a>(federation: &'a Federation<'a>, seq: u64, agents: &[Serving]) -> Line<'a> {
-    let seq = seq.to_string();
-    let train = ["aggregator", "train", "--contract", &seq, "--threads", "1"];
-    let mut line = federation.unlocked(CONSUMER, &train).aloud();
-    for agent in agents {
-        line = line.words(&["--agent", &agent.named()]);
-    }
-    line
-}
-
 #[test]
 fn a_model_is_trained_on_entities_at_the_epsilon_of_entities() {
     let federation = federation();
@@ -98,7 +88,7 @@ fn a_model_is_trained_on_entities_at_the_epsilon_of_entities() {
     }
     let agents = federation.agents();
     let seq = federation.register(&federation.path("people.dsse"), &agents[0]);
-    train(&federation, seq, &agents).run().well();
+    train(&federation, seq, &agents).aloud().run().well();
     stop(agents);
     let report = federation.report(seq, 1);
     let contract = fs::read(federation.path("people.dsse")).unwrap();
@@ -140,28 +130,24 @@ fn entities_that_the_vault_counts_or_names_otherwise_are_not_served() {
             change(document);
         });
         let seq = federation.register(&contract, &agents[0]);
-        let refused = train(&federation, seq, &agents).run();
+        let refused = train(&federation, seq, &agents).aloud().run();
         refused.refused(11, "contract-refused", words);
+        seq
     };
     let owner = PROVIDERS[1];
-    check("more.dsse", &[owner, "61 entities", "60"], &|document| {
+    let more = check("more.dsse", &[owner, "61 entities", "60"], &|document| {
         document.datasets[1].entities = Some(PEOPLE as u64 + 1);
     });
-    check("nowhere.dsse", &[PROVIDERS[0], "no column"], &|document| {
+    let nowhere = check("nowhere.dsse", &[PROVIDERS[0], "no column"], &|document| {
         if let Unit::Entity(entity) = &mut document.privacy.unit {
             entity.column.name = "patient".parse().unwrap();
         }
     });
     stop(agents);
-    assert!(
-        federation
-            .ledger()
-            .contract(2)
-            .leased
-            .iter()
-            .all(|spent| spent.steps == 0),
-        "nothing was leased"
-    );
+    for number in [more, nowhere] {
+        let leased = federation.ledger().contract(number).leased;
+        assert!(leased.iter().all(|spent| spent.steps == 0), "{number}");
+    }
 }
 
 #[test]

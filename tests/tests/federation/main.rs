@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::Value;
-use tributary_tests::{Federation, Installation, Process, Serving};
+use tributary_tests::{CONSUMER, Federation, Installation, Line, Process, Serving};
 
 /// A federation of the test's own.
 fn federation() -> Federation<'static> {
@@ -85,4 +85,15 @@ fn number(value: &Value, pointer: &str) -> f64 {
 /// Ends a run that is under way, and expects it to end well.
 fn trained(process: Process) {
     process.end().well();
+}
+
+/// The consumer's command that trains with these agents.
+fn train<'a>(federation: &'a Federation<'a>, seq: u64, agents: &[Serving]) -> Line<'a> {
+    let seq = seq.to_string();
+    let train = ["aggregator", "train", "--contract", &seq, "--threads", "1"];
+    let mut line = federation.unlocked(CONSUMER, &train);
+    for agent in agents {
+        line = line.words(&["--agent", &agent.named()]);
+    }
+    line
 }

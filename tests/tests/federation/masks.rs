@@ -7,7 +7,7 @@ use tributary_idx::{IdxEncoding, read_idx_images, write_idx_images};
 use tributary_tests::{CONSUMER, Federation, Line, PROVIDERS, Serving};
 use tributary_trainer::models;
 
-use crate::{federation, number, stop};
+use crate::{federation, number, stop, train};
 
 const STEPS: u64 = 3;
 
@@ -75,21 +75,9 @@ fn new<'a>(federation: &'a Federation<'a>, more: &[&str]) -> Line<'a> {
     line.words(more)
 }
 
-fn train<'a>(federation: &'a Federation<'a>, seq: u64, agents: &[Serving]) -> Line<'a> {
-    let seq = seq.to_string();
-    let train = ["aggregator", "train", "--contract", &seq, "--threads", "1"];
-    let mut line = federation.unlocked(CONSUMER, &train).aloud();
-    for agent in agents {
-        line = line.words(&["--agent", &agent.named()]);
-    }
-    line.words(&["--validation-images", "data/validation-images.idx"])
-}
-
-#[test]
-fn a_model_is_trained_and_measured_on_masks() {
-    let federation = federation();
-    founded(&federation);
-    new(&federation, &["--classes", "2", "--loss", "dice"])
+/// A contract over masks, signed and registered; its agents and its number.
+fn agreed<'a>(federation: &'a Federation<'a>) -> (Vec<Serving>, u64) {
+    new(federation, &["--classes", "2", "--loss", "dice"])
         .run()
         .data();
     for party in PROVIDERS {
@@ -98,7 +86,17 @@ fn a_model_is_trained_and_measured_on_masks() {
     }
     let agents = federation.agents();
     let seq = federation.register(&federation.path("strokes.dsse"), &agents[0]);
+    (agents, seq)
+}
+
+#[test]
+fn a_model_is_trained_and_measured_on_masks() {
+    let federation = federation();
+    founded(&federation);
+    let (agents, seq) = agreed(&federation);
     train(&federation, seq, &agents)
+        .aloud()
+        .words(&["--validation-images", "data/validation-images.idx"])
         .words(&["--validation-masks", "data/validation-masks.idx"])
         .run()
         .well();
@@ -151,16 +149,10 @@ fn masks_that_do_not_fit_their_images_the_model_or_the_validation_set_are_refuse
         &["3x28x28", "784"],
     );
 
-    new(&federation, &["--classes", "2", "--loss", "dice"])
-        .run()
-        .data();
-    for party in PROVIDERS {
-        let sign = ["agent", "contract", "sign", "strokes.dsse"];
-        federation.unlocked(party, &sign).run().data();
-    }
-    let agents = federation.agents();
-    let seq = federation.register(&federation.path("strokes.dsse"), &agents[0]);
+    let (agents, seq) = agreed(&federation);
     train(&federation, seq, &agents)
+        .aloud()
+        .words(&["--validation-images", "data/validation-images.idx"])
         .words(&["--validation-labels", "data/validation-labels.idx"])
         .run()
         .refused(2, "usage", &["--validation-masks"]);
